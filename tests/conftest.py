@@ -1,0 +1,23 @@
+"""Fixtures and run-time type checking shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Shapes and dtypes in the annotations are checked in tests only.
+install_import_hook("geograph", "beartype.beartype")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real data; tests that need it are skipped where it is missing."""
+    folder = Path(os.environ.get("GEOGRAPH_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real data not present: no folder {folder}")
+    return folder
