@@ -1,0 +1,1 @@
+"""Stores, splits, loaders and downloads."""
