@@ -1,0 +1,64 @@
+# make repro   install, run the whole pipeline, print the comparison table
+# make test    install, run all tests
+# make help    the other targets
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The installation is one script, so that make and continuous integration do the same.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+.PHONY: help install repro test lint format bench ui report clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make repro   install, run the pipeline, print the comparison table"
+	@echo "make test    install, run all tests"
+	@echo "make ui      open the recorded runs in the MLflow interface"
+	@echo "make lint    ruff, mypy, pydoclint, import-linter"
+	@echo "make bench   time the models and kernels"
+	@echo "make report  print the comparison table of the last run"
+	@echo "make format  format the code"
+	@echo "make clean   remove everything that the pipeline made"
+
+$(STAMP): requirements.lock pyproject.toml pipelines/install.sh
+	@PYTHON=$(PYTHON) bash pipelines/install.sh $(VENV)
+	@touch $@
+
+install: $(STAMP)
+
+repro: $(STAMP)
+	@dvc repro
+	@python -m pipelines.report
+
+report: $(STAMP)
+	@python -m pipelines.report
+
+test: $(STAMP)
+	@python -m pytest
+
+lint: $(STAMP)
+	ruff check .
+	ruff format --check .
+	mypy
+	pydoclint --quiet geograph pipelines
+	lint-imports
+	python -m pipelines.stages --check
+
+format: $(STAMP)
+	ruff check --fix .
+	ruff format .
+
+bench: $(STAMP)
+	@python -m pipelines.bench
+
+ui: $(STAMP)
+	@echo "Open http://127.0.0.1:5000 (Ctrl-C ends it)"
+	@mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port 5000
+
+clean:
+	rm -rf data/raw data/processed models samples reports mlruns mlflow.db
