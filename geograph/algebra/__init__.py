@@ -1,0 +1,1 @@
+"""Groups and algebras: Euclidean, Minkowski and Clifford."""

@@ -1,0 +1,1 @@
+"""Bridges to released checkpoints and to the file formats of chemistry."""

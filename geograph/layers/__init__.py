@@ -1,0 +1,1 @@
+"""One published layer family in each module."""
