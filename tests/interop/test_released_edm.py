@@ -34,7 +34,7 @@ def test_sizes_come_from_the_shapes(params: dict[str, Tensor]) -> None:
 
 
 def test_several_message_layers_and_no_attention() -> None:
-    model = EDMDynamics(4, 8, 2, num_message_layers=3, use_attention=False, num_context=1)
+    model = EDMDynamics(4, 8, 2, num_message_layers=3, has_attention=False, num_context=1)
     state = {released_name(name): value for name, value in model.state_dict().items()}
     again = build(state, num_context=1)
     for name, value in again.state_dict().items():

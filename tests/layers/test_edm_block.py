@@ -22,11 +22,11 @@ def run(made: EDMBlock, seed: int = 0):
     return batch, node, made(node, batch.pos, distance2, batch.edge_index, batch.edge_ptr)
 
 
-@pytest.mark.parametrize("use_tanh", [True, False])
-@pytest.mark.parametrize("use_attention", [True, False])
-def test_block_is_the_published_formula(use_attention: bool, use_tanh: bool) -> None:
+@pytest.mark.parametrize("has_tanh", [True, False])
+@pytest.mark.parametrize("has_attention", [True, False])
+def test_block_is_the_published_formula(has_attention: bool, has_tanh: bool) -> None:
     made = block(
-        use_attention=use_attention, use_tanh=use_tanh, normalization_factor=2.0, coordinate_range=3.0
+        has_attention=has_attention, has_tanh=has_tanh, normalization_factor=2.0, coordinate_range=3.0
     )
     batch, node, (features, moved) = run(made)
     layer, silu = made.message_layers[0], torch.nn.functional.silu
@@ -38,7 +38,7 @@ def test_block_is_the_published_formula(use_attention: bool, use_tanh: bool) -> 
             pair = torch.cat([node[i], node[j], squares[j]])
             m = silu(layer.message.first.weight @ pair + layer.message.first.bias)
             m = silu(layer.message.second(m))
-            if use_attention:
+            if has_attention:
                 m = m * torch.sigmoid(layer.attention(m))
             total = total + m / 2
         expected = node[i] + layer.update_second(silu(layer.update_first(torch.cat([node[i], total]))))
@@ -51,7 +51,7 @@ def test_block_is_the_published_formula(use_attention: bool, use_tanh: bool) -> 
                 + made.move.first.bias
             )
             length = made.move_length(silu(made.move.second(hidden)))
-            length = 3 * torch.tanh(length) if use_tanh else length
+            length = 3 * torch.tanh(length) if has_tanh else length
             shift = shift + difference / ((difference @ difference + 1e-8).sqrt() + 1) * length / 2
         torch.testing.assert_close(moved[i], batch.pos[i] + shift)
 

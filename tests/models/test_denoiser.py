@@ -45,7 +45,7 @@ def parts(model: nn.Module, batch: Data) -> dict[str, Tensor]:
 class TestEDMDynamics(ModelSuite):
     name = "edm-dynamics"
     kind = "molecule"
-    params: ClassVar = {"num_features": 1, "hidden": 16, "num_layers": 2}
+    params: ClassVar = {"num_features": 1, "num_hidden": 16, "num_layers": 2}
     learning_rate = 3e-3
 
     def model(self, dtype: torch.dtype = torch.float64) -> nn.Module:
