@@ -64,6 +64,8 @@ class GraphLoader:
         Draw a new order each epoch.
     seed
         Seed of the order.
+    y_columns
+        Columns of `y` to serve; all where it is None.
     max_edges
         If given, batches are cut so that none holds more edges, unless a single graph does.
 
@@ -81,6 +83,7 @@ class GraphLoader:
         batch_size: int,
         shuffle: bool = False,
         seed: int = 0,
+        y_columns: Sequence[int] | None = None,
         max_edges: int | None = None,
     ) -> None:
         self.store = store
@@ -92,6 +95,7 @@ class GraphLoader:
                 f"record {self.indices.max()} asked for, there are {len(store)}", source=store.folder
             )
         self.batch_size, self.shuffle, self.seed, self.max_edges = batch_size, shuffle, seed, max_edges
+        self.y_columns = None if y_columns is None else list(y_columns)
         self.epoch = 0
         self._node_ptr = np.asarray(store.pointer(Level.NODE))
         self._has_edges = store.attributes["edges"] == "stored"
@@ -143,6 +147,8 @@ class GraphLoader:
                 data[name] = torch.from_numpy(self.store.field(name)[rows])
             elif stored.field.level is Level.GRAPH:
                 data[name] = torch.from_numpy(self.store.field(name)[records])
+        if self.y_columns is not None:
+            data.y = data.y[:, self.y_columns]
         self._add_edges(data, records, counts)
         data.batch = torch.from_numpy(np.repeat(np.arange(len(records)), counts))
         data.ptr = torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]))

@@ -160,12 +160,14 @@ def read_text(folder: str | PathLike[str]) -> dict[str, list[str]]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def read_records(folder: str | PathLike[str]) -> Iterator[Record]:
-    """Yield the records of a store in order; each is checked again on construction."""
+def read_records(
+    folder: str | PathLike[str], start: int = 0, stop: int | None = None
+) -> Iterator[Record]:
+    """Yield the records `start` to `stop` of a store in order; each is checked again on construction."""
     store = Store(folder)
     text = read_text(folder)
     decode = _DECODERS[store.attributes["kind"]]
-    for index in range(len(store)):
+    for index in range(start, len(store) if stop is None else min(stop, len(store))):
         try:
             yield decode(store.record(index), store, text["id"][index], text["smiles"][index])
         except DataError as error:

@@ -1,0 +1,1 @@
+"""Physics to records, offline."""
