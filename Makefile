@@ -10,6 +10,7 @@ STAMP := $(VENV)/.installed
 # The installation is one script, so that make and continuous integration do the same.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 .PHONY: help install repro test lint format bench ui report clean
@@ -19,7 +20,6 @@ help:
 	@echo "make repro   install, run the pipeline, print the comparison table"
 	@echo "make test    install, run all tests"
 	@echo "make ui      open the recorded runs in the MLflow interface"
-	@echo "make lint    ruff, mypy, pydoclint, import-linter"
 	@echo "make bench   time the models and kernels"
 	@echo "make report  print the comparison table of the last run"
 	@echo "make format  format the code"
@@ -33,10 +33,10 @@ install: $(STAMP)
 
 repro: $(STAMP)
 	@dvc repro
-	@python -m pipelines.report
+	@python -m pipelines.show
 
 report: $(STAMP)
-	@python -m pipelines.report
+	@python -m pipelines.show
 
 test: $(STAMP)
 	@python -m pytest
@@ -45,7 +45,6 @@ lint: $(STAMP)
 	ruff check .
 	ruff format --check .
 	mypy
-	pydoclint --quiet geograph pipelines
 	lint-imports
 	python -m pipelines.stages --check
 
@@ -61,4 +60,4 @@ ui: $(STAMP)
 	@mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port 5000
 
 clean:
-	rm -rf data/raw data/processed models samples reports mlruns mlflow.db
+	rm -rf data/raw data/processed models samples reports mlartifacts mlflow.db

@@ -160,9 +160,7 @@ def read_text(folder: str | PathLike[str]) -> dict[str, list[str]]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def read_records(
-    folder: str | PathLike[str], start: int = 0, stop: int | None = None
-) -> Iterator[Record]:
+def read_records(folder: str | PathLike[str], start: int = 0, stop: int | None = None) -> Iterator[Record]:
     """Yield the records `start` to `stop` of a store in order; each is checked again on construction."""
     store = Store(folder)
     text = read_text(folder)

@@ -1,0 +1,1 @@
+"""Records to graphs: pure, deterministic, no input or output."""

@@ -1,0 +1,182 @@
+"""Stage compare: one table for each task, published figures beside ours.
+
+Reads the metrics of all runs, writes `reports/compare.md`, `.html`, `.json` and `reports/figures`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geograph.interop.molecule_files import read_molecule_files
+from geograph.tasks.metrics import auc, confusion_matrix, roc_points
+from pipelines.figures import confusion, learning_curves, parity_plot, roc_curves, save_figure
+from pipelines.figures3d import molecule_grid
+from pipelines.params import Params, Run
+from pipelines.report import ReportFigure, render_html, render_markdown
+from pipelines.stage import main, stage, task_name
+from pipelines.tables import Row, load_published, published_table, rows_from_metrics, write_json
+
+PUBLISHED = Path(__file__).resolve().parents[1] / "data" / "published.yaml"
+_NOT_METRICS = ("loss", "num_test", "num_train", "best_val_loss", "num_unseen_sizes")
+_NUM_DRAWN = 12
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a metrics file; one that is not there holds nothing."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def read_history(path: Path) -> dict[str, list[float]]:
+    """Read the columns of a learning curve; an empty cell is NaN."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {key: [float(row[key] or math.nan) for row in rows] for key in rows[0]}
+
+
+def entry_of(params: Params, name: str, run: Run) -> dict[str, Any]:
+    """Everything that was measured about a run, in the form that the comparison takes."""
+    trained = read_json(Path("metrics/train") / f"{name}.json")
+    measured = read_json(Path("metrics/evaluate") / f"{name}.json")
+    sampled = read_json(Path("metrics/sample") / f"{name}.json")
+    tracked = read_json(Path("metrics/mlflow") / f"train-{name}.json")
+    costs = ("num_parameters", "ms_per_item", "equivariance_error", "peak_mb")
+    metrics = {key: value for key, value in measured.items() if key not in (*_NOT_METRICS, *costs)}
+    metrics |= {key: value for key, value in sampled.items() if key != "ms_per_item"}
+    return {
+        "task": task_name(run),
+        "dataset": run.dataset,
+        "model": run.model.name,
+        "metrics": metrics,
+        "num_train": measured.get("num_train"),
+        "train_s": trained.get("train_s"),
+        "mlflow_run_id": tracked.get("run_id"),
+        "published": published_table(params.data[run.dataset].domain, run.task.kind, run.dataset),
+        **{key: measured.get(key) for key in costs},
+    }
+
+
+def figures_of(params: Params, folder: Path) -> list[ReportFigure]:
+    """Draw learning curves, ROC curves, confusion matrices, parity plots and sampled molecules."""
+    figures: list[ReportFigure] = []
+    by_task: dict[str, list[str]] = {}
+    for name, run in params.runs.items():
+        by_task.setdefault(task_name(run), []).append(name)
+    for task, names in by_task.items():
+        histories = {name: read_history(Path("plots/history") / f"{name}.csv") for name in names}
+        path = save_figure(learning_curves(histories), folder / f"{task}-learning.png")
+        figures.append(ReportFigure(task, "Validation loss against epoch.", path))
+        kind = params.runs[names[0]].task.kind
+        if kind == "classification":
+            figures += _classification_figures(task, names, folder)
+        elif kind == "regression":
+            figures += _regression_figures(task, names, params, folder)
+        elif kind == "generation":
+            figures += _sample_figures(task, names, params, folder)
+    return figures
+
+
+def _classification_figures(task: str, names: list[str], folder: Path) -> list[ReportFigure]:
+    figures, curves = [], {}
+    for name in names:
+        with np.load(Path("models") / f"{name}-predictions.npz") as terms:
+            logits, labels = terms["logits"].astype(float), terms["label"]
+        if logits.shape[1] == 2 and len(np.unique(labels)) == 2:
+            scores = logits[:, 1] - logits[:, 0]
+            points = roc_points(labels, scores)
+            curves[name] = (points["false_positive_rate"], points["true_positive_rate"], auc(labels, scores))
+        else:
+            matrix = confusion_matrix(labels, logits.argmax(1), logits.shape[1])
+            drawn = confusion(matrix, _class_names(task, logits.shape[1]))
+            path = save_figure(drawn, folder / f"{name}-confusion.png")
+            figures.append(ReportFigure(task, f"Confusion matrix of {name} on the test part.", path))
+    if curves:
+        path = save_figure(roc_curves(curves), folder / f"{task}-roc.png")
+        figures.append(ReportFigure(task, "Background rejection against signal efficiency, test part.", path))
+    return figures
+
+
+def _class_names(task: str, count: int) -> list[str]:
+    manifest = Path("data/processed") / task.rsplit("-", 1)[0] / "manifest.json"
+    names = read_json(manifest).get("attributes", {}).get("class_names")
+    return names or [str(number) for number in range(count)]
+
+
+def _regression_figures(task: str, names: list[str], params: Params, folder: Path) -> list[ReportFigure]:
+    from pipelines.datasets import split_unit
+
+    figures = []
+    for name in names:
+        with np.load(Path("models") / f"{name}-predictions.npz") as terms:
+            truth, prediction = terms["target"], terms["prediction"]
+        for column, target in enumerate(params.runs[name].task.targets):
+            quantity, unit = split_unit(target)
+            drawn = parity_plot(truth[:, column], prediction[:, column], quantity=quantity, unit=unit)
+            path = save_figure(drawn, folder / f"{name}-{quantity}.png")
+            figures.append(
+                ReportFigure(task, f"{name}: {quantity}, predicted against true, test part.", path)
+            )
+    return figures
+
+
+def _sample_figures(task: str, names: list[str], params: Params, folder: Path) -> list[ReportFigure]:
+    figures = []
+    for name in names:
+        if name in params.sample:
+            molecules = read_molecule_files(Path("samples") / name / "molecules.extxyz")
+            path = save_figure(molecule_grid(molecules[:_NUM_DRAWN]), folder / f"{name}-molecules.png")
+            figures.append(
+                ReportFigure(task, f"The first {len(molecules[:_NUM_DRAWN])} molecules of {name}.", path)
+            )
+    return figures
+
+
+def champions(params: Params, rows: list[Row]) -> dict[str, str]:
+    """Best run of each task by the metric that decides there: task -> run id."""
+    deciding = {"regression": ("mae_", min), "classification": ("accuracy", max), "trajectory": ("mse", min)}
+    best: dict[str, str] = {}
+    for run in params.runs.values():
+        if run.task.kind not in deciding:
+            continue
+        prefix, choose = deciding[run.task.kind]
+        ours = [
+            row
+            for row in rows
+            if row["task"] == task_name(run)
+            and row["metric"].startswith(prefix)
+            and row["mlflow_run_id"]
+            and row["value"] is not None
+        ]
+        if ours:
+            best[task_name(run)] = choose(ours, key=lambda row: row["value"])["mlflow_run_id"]
+    return best
+
+
+def run(params: Params, name: str) -> None:
+    """Compare all runs."""
+    folder = Path("reports/figures")
+    shutil.rmtree(folder, ignore_errors=True)
+    with stage("compare", name, params, {"runs": sorted(params.runs)}, "comparison") as tracker:
+        entries = [entry_of(params, run_name, run) for run_name, run in params.runs.items()]
+        rows = rows_from_metrics(entries, load_published(PUBLISHED))
+        figures = figures_of(params, folder)
+        write_json(rows, "reports/compare.json")
+        Path("reports/compare.md").write_text(
+            render_markdown(rows, figures, folder="reports"), encoding="utf-8"
+        )
+        Path("reports/compare.html").write_text(render_html(rows, figures), encoding="utf-8")
+        for path in ("reports/compare.md", "reports/compare.html", "reports/compare.json", folder):
+            tracker.log_artifact(path)
+        best = champions(params, rows)
+        tracker.set_tags({f"champion.{task}": run_id for task, run_id in best.items()})
+        print(f"{len(rows)} rows, {len(figures)} figures: reports/compare.md, reports/compare.html")
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,390 @@
+"""The whole of `params.yaml` as checked types; nothing runs before all of it is valid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from geograph.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Part = Literal["train", "val", "test"]
+
+
+class Strict(BaseModel):
+    """Unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+# --- where records come from ---------------------------------------------------------------------------
+
+
+class FilesSource(Strict):
+    """Files that the user has; a relative path is looked up in $GEOGRAPH_DATA, then in data/downloads."""
+
+    kind: Literal["files"]
+    format: Literal["qm7", "qm9", "atoms", "top_tagging", "jetclass", "meshes", "nbody"]
+    path: str
+    exclude: str | None = None  # list of records to leave out (QM9: uncharacterized.txt)
+    has_beam_frame: bool = True  # False where every jet was transformed on its own
+    limit: Positive | None = None  # read only the first records
+    max_rejected: Count = 0
+
+
+class ReferenceSource(Strict):
+    """A published data set, fetched by its DOI."""
+
+    kind: Literal["reference"]
+    name: str
+    has_beam_frame: bool = True
+    limit: Positive | None = None
+    max_rejected: Count = 0
+
+
+class GeneratedMolecules(Strict):
+    """Random organic molecules at their GFN2-xTB minimum."""
+
+    kind: Literal["generated"]
+    num_molecules: Positive
+    fmax_ev_per_angstrom: PositiveFloat = 0.05
+    seed: int
+
+
+class GeneratedJets(Strict):
+    """Pythia events through a Delphes-like detector."""
+
+    kind: Literal["generated"]
+    num_background: Positive
+    num_signal: Positive
+    pt_hat_min_gev: PositiveFloat = 450.0
+    pt_hat_max_gev: PositiveFloat = 800.0
+    chunk_size: Positive = 1000
+    seed: int
+
+    @model_validator(mode="after")
+    def _window(self) -> GeneratedJets:
+        if self.pt_hat_max_gev <= self.pt_hat_min_gev:
+            raise ValueError(f"pt_hat_max_gev must exceed pt_hat_min_gev ({self.pt_hat_min_gev})")
+        return self
+
+
+class GeneratedMeshes(Strict):
+    """Fifteen classes of watertight shapes."""
+
+    kind: Literal["generated"]
+    num_per_class: Positive
+    anisotropy: Annotated[float, Field(ge=0, lt=1)] = 0.45
+    deformation: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    seed: int
+
+
+class GeneratedNBody(Strict):
+    """Charged particles, the published protocol."""
+
+    kind: Literal["generated"]
+    num_train: Positive
+    num_val: Positive
+    num_test: Positive
+    protocol: Literal["egnn", "softened"] = "egnn"
+    seed: int
+
+
+class Split(Strict):
+    """How records are divided.
+
+    `provided` takes what the source says (n-body generator, mesh folders `train` and `test`, QM7 folds).
+    """
+
+    kind: Literal["seeded", "provided", "qm7-folds", "qm9-edm"] = "seeded"
+    val: Fraction = 0.1
+    test: Fraction = 0.1
+    test_fold: Annotated[int, Field(ge=0, le=4)] | None = None
+    seed: int = 1
+
+    @model_validator(mode="after")
+    def _leave_a_train_part(self) -> Split:
+        if self.val + self.test >= 1:
+            raise ValueError("val + test must leave a share for train")
+        if self.kind == "qm7-folds" and self.test_fold is None:
+            raise ValueError("test_fold is required with kind qm7-folds")
+        return self
+
+
+# --- graphs --------------------------------------------------------------------------------------------
+
+
+class MoleculeGraph(Strict):
+    """Edges and targets of molecular graphs."""
+
+    edges: Literal["complete", "radius", "knn"] = "complete"
+    radius_angstrom: PositiveFloat | None = None
+    k: Positive | None = None
+    targets: list[str] = []
+
+
+class JetGraph(Strict):
+    """Edges and beams of jet graphs."""
+
+    edges: Literal["complete", "knn"] = "complete"
+    k: Positive | None = None
+    use_beams: bool = True
+    max_constituents: Positive | None = None
+
+
+class MeshGraph(Strict):
+    """Meshes are graphs of their own edges."""
+
+
+class NBodyGraph(Strict):
+    """Particles form complete graphs."""
+
+
+class MoleculeData(Strict):
+    """A data set of molecules."""
+
+    domain: Literal["molecules"]
+    source: Annotated[GeneratedMolecules | FilesSource | ReferenceSource, Field(discriminator="kind")]
+    split: Split = Split()
+    graph: MoleculeGraph = MoleculeGraph()
+
+
+class JetData(Strict):
+    """A data set of jets."""
+
+    domain: Literal["jets"]
+    source: Annotated[GeneratedJets | FilesSource | ReferenceSource, Field(discriminator="kind")]
+    split: Split = Split()
+    graph: JetGraph = JetGraph()
+
+
+class MeshData(Strict):
+    """A data set of meshes."""
+
+    domain: Literal["meshes"]
+    source: Annotated[GeneratedMeshes | FilesSource | ReferenceSource, Field(discriminator="kind")]
+    split: Split = Split()
+    graph: MeshGraph = MeshGraph()
+
+
+class NBodyData(Strict):
+    """A data set of particle systems."""
+
+    domain: Literal["nbody"]
+    source: Annotated[GeneratedNBody | FilesSource, Field(discriminator="kind")]
+    split: Split = Split(kind="provided")
+    graph: NBodyGraph = NBodyGraph()
+
+
+Dataset = Annotated[MoleculeData | JetData | MeshData | NBodyData, Field(discriminator="domain")]
+
+
+# --- training runs -------------------------------------------------------------------------------------
+
+
+class Model(Strict):
+    """A model by its name in the table of models, and its keyword parameters."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Keyword parameters of the model."""
+        return dict(self.model_extra or {})
+
+
+class Task(Strict):
+    """What is learned."""
+
+    kind: Literal["regression", "classification", "trajectory", "generation"]
+    targets: list[str] = []  # regression: property names with their units, e.g. energy_ev
+    composition_baseline: bool = False  # regression: subtract a linear fit on element counts
+    loss: str | None = None
+    balance_classes: bool = False  # classification: weight classes by their inverse frequency
+    schedule: str | None = None  # generation: noise schedule
+    num_steps: Positive | None = None  # generation: steps of the schedule
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keyword parameters of the task."""
+        names = ("loss", "schedule", "num_steps")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return given | ({"class_weights": "balanced"} if self.balance_classes else {})
+
+    @model_validator(mode="after")
+    def _target(self) -> Task:
+        if (self.kind == "regression") != bool(self.targets):
+            raise ValueError("targets are required for regression and have no place elsewhere")
+        return self
+
+
+class Optimizer(Strict):
+    """Optimizer and learning-rate schedule (see `geograph.training.optimizers`)."""
+
+    name: Literal["adam", "adamw"] = "adamw"
+    lr: PositiveFloat = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    amsgrad: bool = False
+    schedule: Literal["constant", "cosine", "cosine_restarts", "one_cycle"] = "cosine"
+    warmup_fraction: Fraction = 0.0  # share of all steps
+    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    cycles: Positive = 1
+    peak_at: Annotated[float, Field(gt=0, lt=1)] = 0.3  # one_cycle: share of all steps
+    div_factor: Annotated[float, Field(ge=1)] = 25.0
+
+
+class Training(Strict):
+    """Everything that the Trainer needs."""
+
+    max_epochs: Positive
+    max_minutes: PositiveFloat | None = None
+    batch_size: Positive
+    max_edges: Positive | None = None
+    max_steps: Positive | None = None
+    gradient_clip: PositiveFloat | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    early_stopping_patience: Positive | None = None
+    precision: Literal["32", "64", "bf16", "16"] = "32"
+    naive_amp: bool = False
+    monitor: str = "val/loss"
+    mode: Literal["min", "max"] = "min"
+    val_every: Positive = 1
+
+
+class Run(Strict):
+    """One training run."""
+
+    dataset: str
+    task: Task
+    model: Model
+    optimizer: Optimizer = Optimizer()
+    training: Training
+    seed: int = 1
+
+
+class Sampling(Strict):
+    """Molecules drawn from a trained diffusion model."""
+
+    num_molecules: Positive
+    batch_size: Positive = 64
+    num_steps: Positive | None = None
+    seed: int = 1
+
+
+class Parallel(Strict):
+    """Processes for generation and conversion; results do not depend on it."""
+
+    num_workers: Positive = 2
+
+
+class Tracking(Strict):
+    """MLflow; the address defaults to a database in the root of the repository."""
+
+    enabled: bool = True
+    uri: str | None = None
+
+
+class Kernels(Strict):
+    """Which implementation of the scatter operations computes."""
+
+    backend: str = "auto"
+
+
+class Params(Strict):
+    """The root of `params.yaml`."""
+
+    parallel: Parallel = Parallel()
+    tracking: Tracking = Tracking()
+    kernels: Kernels = Kernels()
+    data: dict[str, Dataset]
+    runs: dict[str, Run]
+    sample: dict[str, Sampling] = {}
+
+    @model_validator(mode="after")
+    def _names(self) -> Params:
+        for name, run in self.runs.items():
+            if run.dataset not in self.data:
+                raise ValueError(
+                    f"runs.{name}.dataset: no data set {run.dataset!r}; there are {sorted(self.data)}"
+                )
+        for name in self.sample:
+            if name not in self.runs or self.runs[name].task.kind != "generation":
+                raise ValueError(f"sample.{name}: not a run of kind generation; runs are {sorted(self.runs)}")
+        return self
+
+
+def _describe(error: ValidationError, source: Path) -> str:
+    lines = []
+    for item in error.errors():
+        path = ".".join(str(part) for part in _dotted(item["loc"])) or "(top level)"
+        got = "" if item["type"] in ("missing", "extra_forbidden") else f", got {item['input']!r}"
+        lines.append(f"{path}: {item['msg']}{got if len(got) < 80 else ''}")
+    return f"{source}: " + "; ".join(lines)
+
+
+_TAGS = {"molecules", "jets", "meshes", "nbody", "generated", "files", "reference"}
+
+
+def _dotted(location: Sequence[int | str]) -> list[int | str]:
+    """Drop the tags that pydantic puts behind a discriminated key: `data.x.molecules.y` -> `data.x.y`."""
+    kept: list[int | str] = []
+    for position, part in enumerate(location):
+        is_domain = position == 2 and location[0] == "data"
+        is_source = position > 2 and location[position - 1] == "source"
+        if not (part in _TAGS and (is_domain or is_source)):
+            kept.append(part)
+    return kept
+
+
+def load_params(path: str | PathLike[str] = "params.yaml") -> Params:
+    """Read and check a parameter file, including the parameters of every model in it.
+
+    Raises
+    ------
+    ConfigError
+        With the dotted path of every bad key and what was expected there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: parameter file not found; run from the folder that holds it.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({error}).") from error
+    try:
+        params = Params.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_describe(error, path)) from error
+    for name, run in params.runs.items():
+        _check_model(f"{path}: runs.{name}.model", run)
+    return params
+
+
+def _check_model(where: str, run: Run) -> None:
+    """Build the model without memory, so that a wrong name or value is found before anything runs."""
+    import torch
+
+    from geograph.models import build_model, model_spec
+
+    try:
+        spec = model_spec(run.model.name, run.model.params)
+        outputs = {"regression": "graph", "classification": "graph", "trajectory": "node_position"}
+        wanted = outputs.get(run.task.kind, "noise")
+        if spec.output != wanted:
+            raise ConfigError(
+                f"{run.model.name} predicts {spec.output}, a {run.task.kind} task needs {wanted}"
+            )
+        filled = {"num_features": 6} if spec.output == "noise" else {}
+        with torch.device("meta"):
+            build_model(run.model.name, **filled, **run.model.params)
+    except (ConfigError, TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}") from error

@@ -1,0 +1,299 @@
+"""From a data set's parameters to its records: one small function for each source and format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geograph.errors import ConfigError, DataError
+from geograph.records import Record
+from pipelines.params import Dataset, FilesSource, ReferenceSource
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Source:
+    """Records of one data set as its source gives them.
+
+    Attributes
+    ----------
+    records
+        The records, possibly lazily read.
+    attributes
+        Facts for the manifest (class names, generator, ...).
+    parts
+        Gives the part ("train", "val", "test") of each record from all identifiers, where the source says so.
+    folds
+        Published fold of each record where there is one.
+    rejects
+        Records that were refused, with the reason; filled while `records` is consumed.
+    counts
+        Figures about the making of the data, for the metrics.
+    """
+
+    records: Iterable[Record]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    parts: Callable[[list[str]], list[str]] | None = None
+    folds: np.ndarray | None = None
+    rejects: list[str] = field(default_factory=list)
+    counts: dict[str, float] = field(default_factory=dict)
+
+
+def data_folders() -> list[Path]:
+    """Folders in which a relative path is looked up: $GEOGRAPH_DATA, then data/downloads."""
+    folders = [REPOSITORY / "data" / "downloads"]
+    if "GEOGRAPH_DATA" in os.environ:
+        folders.insert(0, Path(os.environ["GEOGRAPH_DATA"]))
+    return folders
+
+
+def locate(path: str) -> Path:
+    """Find a file that the parameters name.
+
+    Raises
+    ------
+    DataError
+        If it is in none of the folders, with all of them.
+    """
+    candidates = [Path(path)] if Path(path).is_absolute() else [folder / path for folder in data_folders()]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    tried = ", ".join(str(candidate) for candidate in candidates)
+    raise DataError(
+        f"file not found; tried {tried}", source=path, remedy="set GEOGRAPH_DATA to the folder that holds it"
+    )
+
+
+def open_source(dataset: Dataset, num_workers: int) -> Source:
+    """Open or generate the records of a data set.
+
+    Parameters
+    ----------
+    dataset
+        Its parameters.
+    num_workers
+        Processes for generation.
+    """
+    source = dataset.source
+    if source.kind == "generated":
+        return _GENERATORS[dataset.domain](source, num_workers)
+    if isinstance(source, ReferenceSource):
+        return _reference(source)
+    return _files(source, locate(source.path))
+
+
+# --- generators ------------------------------------------------------------------------------------------
+
+
+def _molecules(source: Any, num_workers: int) -> Source:
+    from geograph.generate.molecules import generate_molecules
+
+    made = generate_molecules(
+        source.num_molecules,
+        seed=source.seed,
+        num_workers=num_workers,
+        fmax_ev_per_angstrom=source.fmax_ev_per_angstrom,
+    )
+    reasons = {f"refused_{key}": count for key, count in made.reject_counts().items()}
+    return Source(made.molecules, counts={**reasons, "refused": len(made.rejected)})
+
+
+def _jets(source: Any, num_workers: int) -> Source:
+    from geograph.generate.jets import generate_jets
+
+    jets = generate_jets(
+        source.num_background,
+        source.num_signal,
+        seed=source.seed,
+        num_workers=num_workers,
+        chunk_size=source.chunk_size,
+        pt_hat_min_gev=source.pt_hat_min_gev,
+        pt_hat_max_gev=source.pt_hat_max_gev,
+    )
+    return Source(jets, {"class_names": ["QCD", "top"]})
+
+
+def _meshes(source: Any, num_workers: int) -> Source:
+    from geograph.generate.meshes import MESH_CLASSES, generate_meshes
+
+    meshes = generate_meshes(
+        source.num_per_class,
+        seed=source.seed,
+        num_workers=num_workers,
+        anisotropy=source.anisotropy,
+        deformation=source.deformation,
+    )
+    return Source(meshes, {"class_names": list(MESH_CLASSES)})
+
+
+def _nbody(source: Any, num_workers: int) -> Source:
+    from geograph.generate.nbody import generate_nbody
+
+    parts = generate_nbody(
+        source.num_train,
+        source.num_val,
+        source.num_test,
+        seed=source.seed,
+        num_workers=num_workers,
+        protocol=source.protocol,
+    )
+    records = [record for part in parts.values() for record in part]
+    names = [name for name, part in parts.items() for _ in part]
+    return Source(records, {"protocol": source.protocol}, parts=lambda _: names)
+
+
+_GENERATORS: dict[str, Callable[[Any, int], Source]] = {
+    "molecules": _molecules,
+    "jets": _jets,
+    "meshes": _meshes,
+    "nbody": _nbody,
+}
+
+
+# --- files -----------------------------------------------------------------------------------------------
+
+
+def _files(source: FilesSource, path: Path) -> Source:
+    rejects: list[str] = []
+
+    def on_error(error: DataError) -> None:
+        rejects.append(str(error))
+        if len(rejects) > source.max_rejected:
+            raise error
+
+    opened = _READERS[source.format](source, path, on_error)
+    opened.rejects = rejects
+    opened.attributes["path"] = path.name
+    if source.limit is not None:
+        opened.records = islice(opened.records, source.limit)
+    return opened
+
+
+OnError = Callable[[DataError], None]
+
+
+def _qm7(source: FilesSource, path: Path, on_error: OnError) -> Source:
+    from geograph.readers.qm7 import qm7_folds, read_qm7
+
+    return Source(read_qm7(path, on_error=on_error), folds=qm7_folds(path))
+
+
+def _qm9(source: FilesSource, path: Path, on_error: OnError) -> Source:
+    from geograph.readers.qm9 import read_qm9, read_uncharacterized
+
+    exclude = read_uncharacterized(locate(source.exclude)) if source.exclude else frozenset()
+    return Source(read_qm9(path, exclude=exclude, on_error=on_error))
+
+
+def _atoms(source: FilesSource, path: Path, on_error: OnError) -> Source:
+    from geograph.readers.atoms import read_atoms
+
+    return Source(read_atoms(path, on_error=on_error))
+
+
+def _top_tagging(source: FilesSource, path: Path, on_error: OnError) -> Source:
+    from geograph.readers.top_tagging import read_top_tagging
+
+    jets = read_top_tagging(path, has_beam_frame=source.has_beam_frame, on_error=on_error)
+    return Source(jets, {"class_names": ["QCD", "top"]})
+
+
+def _jetclass(source: FilesSource, path: Path, on_error: OnError) -> Source:
+    from geograph.readers.jetclass import read_jetclass
+
+    return Source(read_jetclass(path, on_error=on_error))
+
+
+def _mesh_files(source: FilesSource, path: Path, on_error: OnError) -> Source:
+    from geograph.readers.meshes import mesh_classes, mesh_split_of, read_meshes
+
+    return Source(
+        read_meshes(path, on_error=on_error),
+        {"class_names": mesh_classes(path)},
+        parts=lambda ids: [mesh_split_of(name) or "train" for name in ids],
+    )
+
+
+def _nbody_files(source: FilesSource, path: Path, on_error: OnError) -> Source:
+    from geograph.readers.nbody import read_nbody
+
+    return Source(read_nbody(path, on_error=on_error))
+
+
+_READERS: dict[str, Callable[[FilesSource, Path, OnError], Source]] = {
+    "qm7": _qm7,
+    "qm9": _qm9,
+    "atoms": _atoms,
+    "top_tagging": _top_tagging,
+    "jetclass": _jetclass,
+    "meshes": _mesh_files,
+    "nbody": _nbody_files,
+}
+
+
+# --- reference data sets -----------------------------------------------------------------------------------
+
+
+def _reference(source: ReferenceSource) -> Source:
+    from geograph.datasets.download import REFERENCE_SETS, fetch
+
+    if source.name not in REFERENCE_SETS:
+        raise ConfigError(f"`name` must be one of {', '.join(REFERENCE_SETS)}, got {source.name!r}.")
+    folder = REPOSITORY / "data" / "downloads" / source.name
+    paths = fetch(source.name, folder)
+    reader = REFERENCE_SETS[source.name].reader
+    if source.name == "top_tagging":
+        return _published_parts(source, reader, paths)
+    exclude = next((path for path in paths if path.name == "uncharacterized.txt"), None)
+    files = FilesSource(
+        kind="files",
+        format=reader,  # type: ignore[arg-type]
+        path=str(paths[0]),
+        exclude=None if exclude is None else str(exclude),
+        has_beam_frame=source.has_beam_frame,
+        limit=source.limit,
+        max_rejected=source.max_rejected,
+    )
+    return _files(files, paths[0])
+
+
+def _published_parts(source: ReferenceSource, reader: Any, paths: list[Path]) -> Source:
+    """Chain the files of the published train, validation and test parts; `limit` holds for each of them."""
+    opened = []
+    for path in paths:
+        files = FilesSource(
+            kind="files",
+            format=reader,
+            path=str(path),
+            has_beam_frame=source.has_beam_frame,
+            limit=source.limit,
+            max_rejected=source.max_rejected,
+        )
+        opened.append(_files(files, path))
+    counts = [0] * len(paths)
+
+    def records() -> Iterator[Record]:
+        for number, part in enumerate(opened):
+            for record in part.records:
+                counts[number] += 1
+                yield record
+
+    def parts(_: list[str]) -> list[str]:
+        return [
+            name for name, count in zip(("train", "val", "test"), counts, strict=True) for _ in range(count)
+        ]
+
+    return Source(records(), opened[0].attributes, parts=parts)
+
+
+def make_rejects_report(rejects: list[str]) -> str:
+    """Return the refused records as CSV text with one reason on each line."""
+    return "reason\n" + "".join('"' + reason.replace('"', "'") + '"\n' for reason in rejects)
