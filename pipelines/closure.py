@@ -2,6 +2,9 @@
 
 Imports inside functions count. Tables that name modules in strings (models, tasks, kernels) are followed too,
 but of models, tasks and data sources only those that the stage uses.
+
+Not followed is what surrounds every stage (`BOUNDARY`): command line, validation, tracking. It cannot change
+what a stage writes to its outputs, and a change there must not train every model anew.
 """
 
 from __future__ import annotations
@@ -16,7 +19,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 _PACKAGES = ("geograph", "pipelines")
 
 #: Modules whose references are followed only where they are in the choice of the stage.
-TABLES = ("geograph.models", "geograph.tasks", "pipelines.sources", "pipelines.prepare")
+TABLES = ("geograph.models", "geograph.tasks", "pipelines.sources", "pipelines.prepare", "pipelines.datasets")
+
+#: Modules that are left out, with all that only they need.
+BOUNDARY = ("pipelines.stage", "geograph.training.tracking")
 
 _SOURCES = {
     "molecules": ["generate.molecules", "readers.qm7", "readers.qm9", "readers.atoms"],
@@ -24,7 +30,6 @@ _SOURCES = {
     "meshes": ["generate.meshes", "readers.meshes"],
     "nbody": ["generate.nbody", "readers.nbody"],
 }
-_TASKS = ("geograph.tasks.regression", "geograph.tasks.classification", "geograph.tasks.trajectory")
 
 
 def module_path(name: str) -> Path | None:
@@ -72,7 +77,7 @@ def closure(entry: str, choice: Collection[str]) -> list[str]:
     todo = [entry]
     while todo:
         name = todo.pop()
-        if name in seen:
+        if name in seen or name.startswith(BOUNDARY):
             continue
         seen.add(name)
         parents = [".".join(name.split(".")[:depth]) for depth in range(1, name.count(".") + 1)]

@@ -19,6 +19,7 @@ from geograph.tasks.metrics import auc, confusion_matrix, roc_points
 from pipelines.figures import confusion, learning_curves, parity_plot, roc_curves, save_figure
 from pipelines.figures3d import molecule_grid
 from pipelines.params import Params, Run
+from pipelines.quantities import split_unit
 from pipelines.report import ReportFigure, render_html, render_markdown
 from pipelines.stage import main, stage, task_name
 from pipelines.tables import Row, load_published, published_table, rows_from_metrics, write_json
@@ -109,8 +110,6 @@ def _class_names(task: str, count: int) -> list[str]:
 
 
 def _regression_figures(task: str, names: list[str], params: Params, folder: Path) -> list[ReportFigure]:
-    from pipelines.datasets import split_unit
-
     figures = []
     for name in names:
         with np.load(Path("models") / f"{name}-predictions.npz") as terms:

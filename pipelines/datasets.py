@@ -15,6 +15,7 @@ from geograph.datasets.store import Store
 from geograph.errors import ConfigError
 from geograph.fields import Level
 from pipelines.params import Run
+from pipelines.quantities import split_unit
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,6 @@ def open_data(run: Run) -> GraphData:
             )
         columns = [stored.index(target) for target in run.task.targets]
     return GraphData(run.dataset, store, split, columns)
-
-
-def split_unit(target: str) -> tuple[str, str]:
-    """Split a property name into name and unit: `energy_ev` -> (energy, ev)."""
-    for unit in ("kcal_mol", "ev", "debye", "bohr3", "bohr2", "ghz", "cal_per_mol_k", "hartree"):
-        if target.endswith("_" + unit):
-            return target[: -len(unit) - 1], unit
-    return target, ""
 
 
 def train_statistics(run: Run, data: GraphData) -> dict[str, Any]:

@@ -346,7 +346,7 @@ def _dotted(location: Sequence[int | str]) -> list[int | str]:
 
 
 def load_params(path: str | PathLike[str] = "params.yaml") -> Params:
-    """Read and check a parameter file, including the parameters of every model in it.
+    """Read and check a parameter file; `pipelines.validate` checks the models in it besides.
 
     Raises
     ------
@@ -361,30 +361,6 @@ def load_params(path: str | PathLike[str] = "params.yaml") -> Params:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML ({error}).") from error
     try:
-        params = Params.model_validate(content)
+        return Params.model_validate(content)
     except ValidationError as error:
         raise ConfigError(_describe(error, path)) from error
-    for name, run in params.runs.items():
-        _check_model(f"{path}: runs.{name}.model", run)
-    return params
-
-
-def _check_model(where: str, run: Run) -> None:
-    """Build the model without memory, so that a wrong name or value is found before anything runs."""
-    import torch
-
-    from geograph.models import build_model, model_spec
-
-    try:
-        spec = model_spec(run.model.name, run.model.params)
-        outputs = {"regression": "graph", "classification": "graph", "trajectory": "node_position"}
-        wanted = outputs.get(run.task.kind, "noise")
-        if spec.output != wanted:
-            raise ConfigError(
-                f"{run.model.name} predicts {spec.output}, a {run.task.kind} task needs {wanted}"
-            )
-        filled = {"num_features": 6} if spec.output == "noise" else {}
-        with torch.device("meta"):
-            build_model(run.model.name, **filled, **run.model.params)
-    except (ConfigError, TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}") from error

@@ -18,6 +18,7 @@ from geograph.training.provenance import md5_of, run_tags
 from geograph.training.tracking import Tracker, default_uri
 from pipelines.closure import REPOSITORY, closure, digest, model_choice, source_choice
 from pipelines.params import Params, Run, load_params
+from pipelines.validate import load_checked
 
 
 def main(run: Callable[[Params, str], None]) -> None:
@@ -26,7 +27,7 @@ def main(run: Callable[[Params, str], None]) -> None:
     def command(name: str, params: Path = Path("params.yaml")) -> None:
         """Run one item of the stage."""
         try:
-            run(load_params(params), name)
+            run(load_checked(params), name)
         except GeographError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(1) from error

@@ -23,7 +23,6 @@ from geograph.training.fit import FitResult, fit
 from geograph.training.tracking import CHECKPOINT_FOLDER
 from pipelines.cost import num_parameters, peak_memory_mb, reset_peak_memory
 from pipelines.datasets import GraphData, model_params, open_data, train_statistics
-from pipelines.figures import learning_curves
 from pipelines.params import Params, Run
 from pipelines.stage import code_digest, main, stage, task_name, write_metrics
 
@@ -132,7 +131,6 @@ def run(params: Params, name: str) -> None:
         }
         write_metrics(f"metrics/train/{name}.json", metrics)
         tracker.log_metrics({key: value for key, value in metrics.items() if value is not None})
-        tracker.log_figure(learning_curves({name: columns(result.history)}), "learning_curve.png")
         tracker.log_artifact(Path("models") / f"{name}.pt", CHECKPOINT_FOLDER)
         example = next(iter(data.loader("train", 1)))
         tracker.log_model(result.best, example, registered_name=f"{experiment}-{chosen.model.name}")

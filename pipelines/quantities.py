@@ -1,0 +1,13 @@
+"""Names of properties and the units that they end in."""
+
+from __future__ import annotations
+
+UNITS = ("kcal_mol", "ev", "debye", "bohr3", "bohr2", "ghz", "cal_per_mol_k", "hartree")
+
+
+def split_unit(target: str) -> tuple[str, str]:
+    """Split a property name into name and unit: `energy_ev` -> (energy, ev)."""
+    for unit in UNITS:
+        if target.endswith("_" + unit):
+            return target[: -len(unit) - 1], unit
+    return target, ""
