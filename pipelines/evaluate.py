@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from geograph.datasets.records import read_text
 from geograph.kernels import use_backend
@@ -31,22 +32,45 @@ from pipelines.stage import main, stage, task_name, write_metrics
 
 _NUM_LARGEST = 10
 _EQUIVARIANCE_GRAPHS = 8
+_GROUP_OF_DOMAIN = {"molecules": "E(3)", "jets": "O(1,3)", "meshes": "E(3)", "nbody": "E(3)"}
+
+
+class _Prediction(nn.Module):
+    """What a task makes of a batch, as a module: denoised positions for generation, else the raw output."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, batch: Data) -> Tensor:
+        """Predict for a batch."""
+        return self.task.predict(batch) if self.task.kind == "generation" else self.task(batch)
 
 
 def cost_metrics(task: Task, run: Run, data: GraphData) -> dict[str, float]:
     """Parameters, milliseconds for each graph (one batch, median of five), and the equivariance error.
 
     The error is the largest relative change of the prediction under ten random elements of the group of
-    the model, in the precision that it computes in.
+    the model, in the precision that it computes in; for a model that only knows permutations, of the group
+    of its domain.
     """
     loader = data.loader("test", run.training.batch_size, max_edges=run.training.max_edges)
     batch = next(iter(loader))
     with torch.no_grad():
         seconds = median_time_s(lambda: task.predict(batch))
-    symmetry = model_spec(run.model.name, run.model.params).symmetry
+    spec = model_spec(run.model.name, run.model.params)
     few = next(iter(data.loader("test", _EQUIVARIANCE_GRAPHS)))
     generator = torch.Generator().manual_seed(run.seed)
-    error = equivariance_error(task, few, symmetry, generator, num_elements=10)
+    symmetry = _GROUP_OF_DOMAIN[data.store.attributes["domain"]] if spec.symmetry == "S(n)" else spec.symmetry
+    is_covariant = spec.output != "graph"
+    error = equivariance_error(
+        _Prediction(task),
+        task.prepared(few),
+        symmetry,
+        generator,
+        num_elements=10,
+        output="node_position" if is_covariant else "graph",
+    )
     return {
         "num_parameters": num_parameters(task.model),
         "ms_per_item": round(1000 * seconds / int(batch.num_graphs), 4),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.tables import THIS_RUN, label_of
@@ -28,7 +29,7 @@ def show(path: Path, console: Console) -> None:
         ]
         table = Table("model", "trained on", "source", title=task, title_justify="left")
         for metric in metrics:
-            table.add_column(label_of(metric), justify="right")
+            table.add_column(escape(label_of(metric)), justify="right")
         lines: dict[tuple[str, str, str], dict[str, float]] = {}
         for row in of_task:
             size = "" if row["num_train"] is None else f", {row['num_train']:,}"

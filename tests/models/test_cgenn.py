@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from equivariance import COVARIANT_POSITION, assert_equivariant, equivariance_errors, mass_condition
@@ -20,8 +22,8 @@ from geograph.models.cgenn_nbody import CGENNNBody, CGENNNBodyDynamics
 from geograph.models.lorentznet import mass_scalars
 from geograph.tasks.symmetry import transform_batch
 
-SMALL_JET = {"num_hidden": 12, "num_multivectors": 3, "num_layers": 2, "num_decoder": 16}
-SMALL_BODY = {"num_hidden": 6, "num_layers": 2}
+SMALL_JET: dict[str, Any] = {"num_hidden": 12, "num_multivectors": 3, "num_layers": 2, "num_decoder": 16}
+SMALL_BODY: dict[str, Any] = {"num_hidden": 6, "num_layers": 2}
 
 
 class TestCGENNLorentz(ModelSuite):
@@ -29,7 +31,7 @@ class TestCGENNLorentz(ModelSuite):
     params = {**SMALL_JET, "dropout": 0.0}
     kind = "jet"
     batch_options = {"has_beams": True}
-    num_steps = 60
+    num_steps = 50
     learning_rate = 1e-2
 
     def condition(self, batch: Data) -> float:
@@ -45,6 +47,7 @@ class TestCGENNLorentzElementwise(TestCGENNLorentz):
         "is_residual": True,
     }
     batch_options = {}
+    num_steps = 80
 
 
 class TestCGENNNBody(ModelSuite):
@@ -52,12 +55,16 @@ class TestCGENNNBody(ModelSuite):
     params = SMALL_BODY
     kind = "nbody"
     laws = COVARIANT_POSITION
-    num_steps = 100
+    num_steps = 30
     learning_rate = 1e-2
 
 
 class TestCGENNNBodyFullyConnected(TestCGENNNBody):
-    params = {**SMALL_BODY, "product": "fully_connected", "normalization_init": None}
+    params: ClassVar[dict[str, Any]] = {
+        **SMALL_BODY,
+        "product": "fully_connected",
+        "normalization_init": None,
+    }
 
 
 @pytest.mark.parametrize(("name", "count"), [("cgenn-lorentz", 320_594), ("cgenn-nbody", 134_625)])
@@ -134,9 +141,8 @@ def test_batches_without_beam_labels_have_constituents_only() -> None:
 @pytest.mark.parametrize("kind", ["jet", "nbody"])
 def test_backends_agree(kind: str) -> None:
     torch.manual_seed(0)
-    model = (
-        CGENNLorentzGraph(2, **SMALL_JET) if kind == "jet" else CGENNNBodyDynamics(**SMALL_BODY)
-    ).double()
+    params = SMALL_JET if kind == "jet" else SMALL_BODY
+    model = build_model("cgenn-lorentz" if kind == "jet" else "cgenn-nbody", **params).double()
     batch, out = make_batch(kind), {}
     for name in ("native", "reference"):
         with use_backend(name):
