@@ -46,7 +46,7 @@ def entry_of(params: Params, name: str, run: Run) -> dict[str, Any]:
     trained = read_json(Path("metrics/train") / f"{name}.json")
     measured = read_json(Path("metrics/evaluate") / f"{name}.json")
     sampled = read_json(Path("metrics/sample") / f"{name}.json")
-    tracked = read_json(Path("metrics/mlflow") / f"train-{name}.json")
+    tracked = read_json(Path("metrics/runs") / f"train-{name}.json")
     costs = ("num_parameters", "ms_per_item", "equivariance_error", "peak_mb")
     metrics = {key: value for key, value in measured.items() if key not in (*_NOT_METRICS, *costs)}
     metrics |= {key: value for key, value in sampled.items() if key != "ms_per_item"}

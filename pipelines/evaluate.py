@@ -1,7 +1,8 @@
 """Stage evaluate: figures of a trained run on its test part.
 
-Reads `models/RUN.pt` and `data/processed/DATASET`, writes `metrics/evaluate/RUN.json`, `plots/roc/RUN.csv` or
-`plots/predictions/RUN.csv`, and the predictions as `models/RUN-predictions.npz`.
+Reads `models/RUN.pt` and `data/processed/DATASET`, writes `metrics/evaluate/RUN.json`, the predictions as
+`models/RUN-predictions.npz`, and what DVC plots as `plots/evaluate/RUN.csv`: predictions (regression), the
+ROC curve (two classes), true and predicted class (more of them), or the error of each graph.
 """
 
 from __future__ import annotations
@@ -87,12 +88,18 @@ def write_csv(path: Path, columns: dict[str, Any]) -> None:
         writer.writerows(zip(*columns.values(), strict=True))
 
 
+def _plot_file(name: str) -> Path:
+    return Path("plots/evaluate") / f"{name}.csv"
+
+
 def draw(task: Task, run: Run, name: str, data: GraphData, terms: dict[str, Tensor]) -> dict[str, Figure]:
     """Draw the figures that suit the task, and write the curves that DVC plots."""
     if task.kind == "regression":
         return _draw_regression(task, name, data, terms)
     if task.kind == "classification":
         return _draw_classification(task, name, terms)
+    error = "loss" if task.kind == "trajectory" else "nll_given_size"
+    write_csv(_plot_file(name), {"record": data.split.test, error: terms[error].tolist()})
     if task.kind == "trajectory":
         few = next(iter(data.loader("test", 1)))
         with torch.no_grad():
@@ -117,7 +124,7 @@ def _draw_regression(task: Task, name: str, data: GraphData, terms: dict[str, Te
         print(f"{name}: the {_NUM_LARGEST} largest errors of {quantity} ({unit})")
         for index in np.argsort(-error)[:_NUM_LARGEST]:
             print(f"  {columns['id'][index]:>24}  true {truth[index]:12.4f}  error {error[index]:10.4f}")
-    write_csv(Path("plots/predictions") / f"{name}.csv", columns)
+    write_csv(_plot_file(name), columns)
     return figures
 
 
@@ -126,10 +133,12 @@ def _draw_classification(task: Task, name: str, terms: dict[str, Tensor]) -> dic
     names = task.statistics["class_names"]
     matrix = confusion_matrix(labels, logits.argmax(dim=1).numpy(), len(names))
     figures = {"confusion.png": confusion(matrix, names)}
+    predicted = [names[index] for index in logits.argmax(dim=1).tolist()]
+    write_csv(_plot_file(name), {"actual": [names[label] for label in labels], "predicted": predicted})
     if len(names) == 2 and len(np.unique(labels)) == 2:
         scores = (logits[:, 1] - logits[:, 0]).numpy()
         points = roc_points(labels, scores)
-        write_csv(Path("plots/roc") / f"{name}.csv", points)
+        write_csv(_plot_file(name), points)
         area = task.metrics(terms)["auc"]
         curve = (points["false_positive_rate"], points["true_positive_rate"], area)
         figures["roc.png"] = roc_curves({name: curve})

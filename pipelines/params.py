@@ -316,6 +316,11 @@ class Params(Strict):
                 raise ValueError(
                     f"runs.{name}.dataset: no data set {run.dataset!r}; there are {sorted(self.data)}"
                 )
+            made = getattr(self.data[run.dataset].graph, "targets", [])
+            if not set(run.task.targets) <= set(made):
+                raise ValueError(
+                    f"runs.{name}.task.targets: data.{run.dataset}.graph.targets has only {made}"
+                )
         for name in self.sample:
             if name not in self.runs or self.runs[name].task.kind != "generation":
                 raise ValueError(f"sample.{name}: not a run of kind generation; runs are {sorted(self.runs)}")

@@ -40,7 +40,7 @@ def make_split(dataset: Dataset, source: Source, ids: list[str]) -> Split:
     if wanted.kind == "qm7-folds":
         if source.folds is None:
             raise ConfigError("split.kind qm7-folds needs a QM7 file, which holds the folds")
-        return _fold_split(source.folds[:num_records], wanted.test_fold or 0, wanted.val, wanted.seed)
+        return _fold_split(source.folds()[:num_records], wanted.test_fold or 0, wanted.val, wanted.seed)
     if source.parts is None:
         raise ConfigError(
             "split.kind provided: this source does not say which record belongs where; use seeded"

@@ -41,8 +41,23 @@ def show(path: Path, console: Console) -> None:
         console.print(table)
 
 
+def show_times(folder: Path, console: Console) -> None:
+    """Print how long each stage took when it last ran."""
+    table = Table("stage", "seconds", title="wall time of each stage", title_justify="left")
+    total = 0.0
+    for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
+        seconds = json.loads(path.read_text(encoding="utf-8"))["wall_s"]
+        total += seconds
+        table.add_row(path.stem, f"{seconds:.0f}")
+    table.add_row("sum", f"{total:.0f}", style="bold")
+    console.print(table)
+
+
 def main() -> None:
-    """Print the tables and say where the rest is."""
+    """Print the tables and say where the rest is; with `--times`, how long each stage took."""
+    if "--times" in sys.argv[1:]:
+        show_times(Path("metrics/runs"), Console())
+        return
     path = Path("reports/compare.json")
     if not path.is_file():
         print("reports/compare.json is not there yet; run make repro", file=sys.stderr)

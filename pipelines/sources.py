@@ -31,7 +31,7 @@ class Source:
     parts
         Gives the part ("train", "val", "test") of each record from all identifiers, where the source says so.
     folds
-        Published fold of each record where there is one.
+        Gives the published fold of each record, in order, where there is one; call it after `records`.
     rejects
         Records that were refused, with the reason; filled while `records` is consumed.
     counts
@@ -41,7 +41,7 @@ class Source:
     records: Iterable[Record]
     attributes: dict[str, Any] = field(default_factory=dict)
     parts: Callable[[list[str]], list[str]] | None = None
-    folds: np.ndarray | None = None
+    folds: Callable[[], np.ndarray] | None = None
     rejects: list[str] = field(default_factory=list)
     counts: dict[str, float] = field(default_factory=dict)
 
@@ -102,8 +102,12 @@ def _molecules(source: Any, num_workers: int) -> Source:
         num_workers=num_workers,
         fmax_ev_per_angstrom=source.fmax_ev_per_angstrom,
     )
-    reasons = {f"refused_{key}": count for key, count in made.reject_counts().items()}
+    reasons = {f"refused_{_slug(key)}": count for key, count in made.reject_counts().items()}
     return Source(made.molecules, counts={**reasons, "refused": len(made.rejected)})
+
+
+def _slug(reason: str) -> str:
+    return reason.replace(" ", "_").replace("-", "_")
 
 
 def _jets(source: Any, num_workers: int) -> Source:
@@ -183,7 +187,13 @@ OnError = Callable[[DataError], None]
 def _qm7(source: FilesSource, path: Path, on_error: OnError) -> Source:
     from geograph.readers.qm7 import qm7_folds, read_qm7
 
-    return Source(read_qm7(path, on_error=on_error), folds=qm7_folds(path))
+    refused: list[int] = []
+
+    def note(error: DataError) -> None:
+        refused.append(int(error.record or 0))
+        on_error(error)
+
+    return Source(read_qm7(path, on_error=note), folds=lambda: np.delete(qm7_folds(path), refused))
 
 
 def _qm9(source: FilesSource, path: Path, on_error: OnError) -> Source:
@@ -279,19 +289,22 @@ def _published_parts(source: ReferenceSource, reader: Any, paths: list[Path]) ->
         )
         opened.append(_files(files, path))
     counts = [0] * len(paths)
+    rejects: list[str] = []
 
     def records() -> Iterator[Record]:
         for number, part in enumerate(opened):
             for record in part.records:
                 counts[number] += 1
                 yield record
+            rejects.extend(part.rejects)
 
     def parts(_: list[str]) -> list[str]:
         return [
             name for name, count in zip(("train", "val", "test"), counts, strict=True) for _ in range(count)
         ]
 
-    return Source(records(), opened[0].attributes, parts=parts)
+    attributes = opened[0].attributes | {"path": ", ".join(path.name for path in paths)}
+    return Source(records(), attributes, parts=parts, rejects=rejects)
 
 
 def make_rejects_report(rejects: list[str]) -> str:

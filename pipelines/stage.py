@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from geograph.kernels import selected
 from geograph.training.provenance import md5_of, run_tags
 from geograph.training.tracking import Tracker, default_uri
 from pipelines.closure import REPOSITORY, closure, digest, model_choice, source_choice
-from pipelines.params import Params, Run, load_params
+from pipelines.params import Params, Run
 from pipelines.validate import load_checked
 
 
@@ -57,9 +58,9 @@ def stage_files(stage: str, params: Params, name: str) -> list[str]:
     return closure(f"pipelines.{stage}", ())
 
 
-def code_digest(name: str, stage: str = "train", params: Path = Path("params.yaml")) -> str:
+def code_digest(params: Params, name: str, stage: str = "train") -> str:
     """Return the sha256 of the source files of one item of a stage."""
-    return digest(stage_files(stage, load_params(params), name))
+    return digest(stage_files(stage, params, name))
 
 
 def write_metrics(path: str | Path, metrics: Mapping[str, Any]) -> None:
@@ -103,9 +104,11 @@ def stage(
     keep
         Folder where the id of the run is kept, so that an interrupted stage goes on in the same run.
     """
-    marker = Path("metrics") / "mlflow" / f"{stage_name}-{name}.json"
+    marker = Path("metrics") / "runs" / f"{stage_name}-{name}.json"
+    start = time.perf_counter()
     if not params.tracking.enabled:
         yield Tracker("")
+        write_metrics(marker, _record("", experiment, start))
         return
     files = stage_files(stage_name, params, name)
     tags = run_tags(REPOSITORY) | {f"dep.{file}": md5_of(REPOSITORY / file) for file in files}
@@ -127,4 +130,13 @@ def stage(
         inputs=inputs,
     ) as tracker:
         yield tracker
-        write_metrics(marker, {"run_id": tracker.run_id, "experiment": experiment})
+        write_metrics(marker, _record(tracker.run_id, experiment, start))
+
+
+def _record(run_id: str, experiment: str, start: float) -> dict[str, Any]:
+    """Return what is kept of a stage beside its metrics: its MLflow run, and how long it took."""
+    return {
+        "run_id": run_id or None,
+        "experiment": experiment,
+        "wall_s": round(time.perf_counter() - start, 1),
+    }

@@ -107,7 +107,7 @@ def run(params: Params, name: str) -> None:
     chosen = params.runs[name]
     data = open_data(chosen)
     settings = chosen.model_dump(mode="json")
-    identity = {"run": settings, "data": data.describe(), "code": code_digest(name)}
+    identity = {"run": settings, "data": data.describe(), "code": code_digest(params, name)}
     folder = state_folder(name, identity)
     experiment = task_name(chosen)
     with (
