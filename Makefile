@@ -39,7 +39,7 @@ report: $(STAMP)
 	@python -m pipelines.show
 
 test: $(STAMP)
-	@python -m pytest
+	@python -m pytest -n $(shell nproc 2> /dev/null || echo 2)
 
 lint: $(STAMP)
 	ruff check .

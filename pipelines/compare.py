@@ -19,7 +19,7 @@ from geograph.tasks.metrics import auc, confusion_matrix, roc_points
 from pipelines.figures import confusion, learning_curves, parity_plot, roc_curves, save_figure
 from pipelines.figures3d import molecule_grid
 from pipelines.params import Params, Run
-from pipelines.quantities import split_unit
+from pipelines.quantities import split_unit, unit_symbol
 from pipelines.report import ReportFigure, render_html, render_markdown
 from pipelines.stage import main, stage, task_name
 from pipelines.tables import Row, load_published, published_table, rows_from_metrics, write_json
@@ -116,7 +116,9 @@ def _regression_figures(task: str, names: list[str], params: Params, folder: Pat
             truth, prediction = terms["target"], terms["prediction"]
         for column, target in enumerate(params.runs[name].task.targets):
             quantity, unit = split_unit(target)
-            drawn = parity_plot(truth[:, column], prediction[:, column], quantity=quantity, unit=unit)
+            drawn = parity_plot(
+                truth[:, column], prediction[:, column], quantity=quantity, unit=unit_symbol(unit)
+            )
             path = save_figure(drawn, folder / f"{name}-{quantity}.png")
             figures.append(
                 ReportFigure(task, f"{name}: {quantity}, predicted against true, test part.", path)

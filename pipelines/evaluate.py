@@ -29,6 +29,7 @@ from pipelines.datasets import GraphData, open_data
 from pipelines.figures import confusion, parity_plot, roc_curves
 from pipelines.figures3d import trajectory_plot
 from pipelines.params import Params, Run
+from pipelines.quantities import unit_symbol
 from pipelines.stage import main, stage, task_name, write_metrics
 
 _NUM_LARGEST = 10
@@ -119,7 +120,9 @@ def _draw_regression(task: Task, name: str, data: GraphData, terms: dict[str, Te
     for number, (quantity, unit) in enumerate(targets):
         truth, prediction = terms["target"][:, number].numpy(), terms["prediction"][:, number].numpy()
         columns |= {f"{quantity}_{unit}_true": truth, f"{quantity}_{unit}_predicted": prediction}
-        figures[f"parity_{quantity}.png"] = parity_plot(truth, prediction, quantity=quantity, unit=unit)
+        figures[f"parity_{quantity}.png"] = parity_plot(
+            truth, prediction, quantity=quantity, unit=unit_symbol(unit)
+        )
         error = np.abs(prediction - truth)
         print(f"{name}: the {_NUM_LARGEST} largest errors of {quantity} ({unit})")
         for index in np.argsort(-error)[:_NUM_LARGEST]:

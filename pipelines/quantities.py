@@ -11,3 +11,9 @@ def split_unit(target: str) -> tuple[str, str]:
         if target.endswith("_" + unit):
             return target[: -len(unit) - 1], unit
     return target, ""
+
+
+def unit_symbol(unit: str) -> str:
+    """Write a unit as people do: `ev` -> eV, `kcal_mol` -> kcal/mol."""
+    symbols = {"ev": "eV", "kcal_mol": "kcal/mol", "debye": "D", "cal_per_mol_k": "cal/(mol K)", "ghz": "GHz"}
+    return symbols.get(unit, unit)

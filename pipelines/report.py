@@ -161,7 +161,8 @@ p.note { color: var(--soft); max-width: 60rem; }
 nav a { margin-right: 1rem; }
 div.scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: left;
+  vertical-align: top; white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); vertical-align: bottom; }
 .number { text-align: right; white-space: nowrap; }
 tr.ours { background: var(--ours); } tr.ours td:first-child { font-weight: 600; }

@@ -59,7 +59,7 @@ class PublishedTable:
 _CGENN = "Ruhe et al. 2023, arXiv:2305.11141"
 PUBLISHED_TABLES = {
     "top_tagging": PublishedTable(
-        dataset="top-tagging reference (Kasieczka et al. 2019)",
+        dataset="top-tagging reference",
         num_train=1_200_000,
         source="Gong et al. 2022, arXiv:2201.08187",
         sources={"CGENN": _CGENN},

@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# One thread for each process, before any library counts the cores: small tensors gain nothing from more, and
+# parallel test processes would fight for them.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
 import pytest
 from jaxtyping import install_import_hook
 

@@ -180,7 +180,7 @@ class Tracker:
             for start in range(0, len(entries), _MAX_BATCH):
                 self._client.log_batch(self.run_id, params=entries[start : start + _MAX_BATCH])
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+    def log_metrics(self, metrics: Mapping[str, float | int], step: int = 0) -> None:
         """Log all metrics of a step in one request; values that are not finite are left out."""
         if self._client is None:
             return
