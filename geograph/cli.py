@@ -87,7 +87,8 @@ def doctor(
 
 def _mount_plugins() -> None:
     """Add the commands that other packages offer in the entry-point group `geograph.commands`."""
-    known = {command.name for command in app.registered_commands}
+    known = {item.name or getattr(item.callback, "__name__", "") for item in app.registered_commands}
+    known |= {group.name or "" for group in app.registered_groups}
     for point in entry_points(group="geograph.commands"):
         if point.name not in known:
             app.command(name=point.name)(point.load())

@@ -54,7 +54,8 @@ class LGEB(nn.Module):
 
     Notes
     -----
-    The paper writes x_j in the update; the released code, followed here, uses x_i - x_j.
+    The paper writes x_j in the update; the released code, followed here, uses x_i - x_j. The four-vectors may
+    be of higher precision than the features: their products cancel large numbers and are cast afterwards.
 
     References
     ----------
@@ -99,10 +100,12 @@ class LGEB(nn.Module):
         x_target, x_source = x.index_select(0, target), x.index_select(0, edge_index[0])
         difference = x_target - x_source
         products = torch.stack([minkowski_norm2(difference), minkowski_dot(x_target, x_source)], dim=1)
-        message = self.edge_mlp(self.edge_linear(h, signed_log(products), edge_index))
+        invariants = signed_log(products).to(h.dtype)
+        message = self.edge_mlp(self.edge_linear(h, invariants, edge_index))
         message = message * torch.sigmoid(self.gate(message))
         if self.vector_mlp is not None:
-            shift = (difference * self.vector_mlp(message)).clamp(-self.clamp, self.clamp)
+            weight = self.vector_mlp(message).to(x.dtype)
+            shift = (difference * weight).clamp(-self.clamp, self.clamp)
             x = x + self.c_weight * segment_reduce(shift, edge_ptr, "mean", index=target)
         total = segment_reduce(message, edge_ptr, "sum", index=target)
         return h + self.node_mlp(torch.cat([h, total, scalars], dim=1)), x

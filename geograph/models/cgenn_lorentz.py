@@ -182,6 +182,7 @@ class CGENNLorentzGraph(nn.Module):
     def forward(self, batch: Data) -> Float[Tensor, "graphs outputs"]:
         """Return the logits of each jet."""
         is_beam = batch.is_beam if "is_beam" in batch else batch.p4.new_zeros(len(batch.p4)).long()
-        scalars = mass_scalars(batch.p4, is_beam)
-        logits: Tensor = self.network(scalars, batch.p4, batch.edge_index, batch.edge_ptr, batch.ptr)
+        dtype = self.network.embedding_scalar.weight.dtype
+        scalars = mass_scalars(batch.p4, is_beam).to(dtype)
+        logits: Tensor = self.network(scalars, batch.p4.to(dtype), batch.edge_index, batch.edge_ptr, batch.ptr)
         return logits

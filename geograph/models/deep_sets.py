@@ -57,6 +57,8 @@ class DeepSets(nn.Module):
         """Return the logits of each jet; beam particles are left out."""
         weight = (1 - batch.is_beam).to(batch.p4.dtype)[:, None]
         features = jet_coordinates(batch.p4, weight, batch.ptr, batch.batch)
+        dtype = next(self.classifier.parameters()).dtype
+        features, weight = features.to(dtype), weight.to(dtype)
         total = segment_reduce(self.constituent(features) * weight, batch.ptr, "sum", index=batch.batch)
         logits: Tensor = self.classifier(total)
         return logits

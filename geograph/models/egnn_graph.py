@@ -94,6 +94,8 @@ class EGNNGraph(nn.Module):
     def forward(self, batch: Data) -> Float[Tensor, "graphs outputs"]:
         """Predict for each graph."""
         h, pos, edge_attr = self.encoder(batch)
+        dtype = self.network.embedding_in.weight.dtype
+        h, pos = h.to(dtype), pos.to(dtype)
         h, _ = self.network(h, pos, batch.edge_index, batch.edge_ptr, edge_attr)
         out: Tensor = self.readout(h, batch.ptr, batch.batch)
         if self.references is not None:

@@ -22,11 +22,16 @@ class LorentzNet(nn.Module):
         Length of the input scalars.
     num_hidden, num_layers, c_weight, dropout
         Published values by default: 72, 6, 5e-3, 0.2.
+    clamp
+        Bound on each component of a four-vector update, in GeV; 100 in the released code.
     num_classes
         Number of logits.
 
     Notes
     -----
+    A bound on components depends on the frame: where it acts, the logits are not invariant. For jets in GeV the
+    released bound does act, so a larger `clamp` gives a more nearly invariant network.
+
     The released code divides the sum over nodes by the padded length, which depends on the batch; here the
     divisor is the number of nodes of the graph unless `pool_divisor` says otherwise.
 
@@ -44,6 +49,7 @@ class LorentzNet(nn.Module):
         *,
         c_weight: float = 5e-3,
         dropout: float = 0.2,
+        clamp: float = 100.0,
     ) -> None:
         super().__init__()
         if min(num_scalars, num_hidden, num_layers, num_classes) < 1 or not 0 <= dropout < 1:
@@ -54,7 +60,14 @@ class LorentzNet(nn.Module):
             )
         self.embedding = nn.Linear(num_scalars, num_hidden)
         self.layers = nn.ModuleList(
-            LGEB(num_hidden, num_hidden, num_scalars, c_weight=c_weight, is_last=number == num_layers - 1)
+            LGEB(
+                num_hidden,
+                num_hidden,
+                num_scalars,
+                c_weight=c_weight,
+                is_last=number == num_layers - 1,
+                clamp=clamp,
+            )
             for number in range(num_layers)
         )
         self.decoder = nn.Sequential(
@@ -124,14 +137,18 @@ class LorentzNetGraph(nn.Module):
         *,
         c_weight: float = 5e-3,
         dropout: float = 0.2,
+        clamp: float = 100.0,
     ) -> None:
         super().__init__()
-        self.network = LorentzNet(2, num_hidden, num_layers, num_outputs, c_weight=c_weight, dropout=dropout)
+        self.network = LorentzNet(
+            2, num_hidden, num_layers, num_outputs, c_weight=c_weight, dropout=dropout, clamp=clamp
+        )
 
     def forward(self, batch: Data) -> Float[Tensor, "graphs outputs"]:
         """Return the logits of each jet."""
-        scalars = mass_scalars(batch.p4, batch.is_beam)
-        logits: Tensor = self.network(scalars, batch.p4, batch.edge_index, batch.edge_ptr, batch.ptr)
+        p4 = batch.p4.double()  # products of nearly light-like vectors cancel; see `mass_scalars`
+        scalars = mass_scalars(p4, batch.is_beam).to(self.network.embedding.weight.dtype)
+        logits: Tensor = self.network(scalars, p4, batch.edge_index, batch.edge_ptr, batch.ptr)
         return logits
 
 

@@ -149,12 +149,18 @@ class Task(lightning.LightningModule):
         self._rng_state = None
 
     def prepared(self, batch: Data) -> Data:
-        """Return the batch with floating fields in the dtype of the model; the given one stays as it is."""
+        """Return the batch with floating fields in the dtype of the model; the given one stays as it is.
+
+        Four-momenta keep their dtype: models take products of them, which cancel, before they cast.
+        """
         dtype = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
         wrong = [
             name
             for name, value in batch.items()
-            if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != dtype
+            if isinstance(value, Tensor)
+            and value.is_floating_point()
+            and value.dtype != dtype
+            and name != "p4"
         ]
         if not wrong:
             return batch

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 from geograph.errors import ConfigError
 from geograph.fields import Level, Representation
 from geograph.models.lorentznet import LorentzNet, LorentzNetGraph, mass_scalars
-from geograph.tasks.symmetry import transform_batch
+from geograph.tasks.symmetry import equivariance_error, transform_batch
 
 SMALL = {"num_hidden": 16, "num_layers": 3}
 
@@ -94,3 +94,19 @@ def test_scalars_sit_in_the_column_of_their_type() -> None:
 def test_sizes_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"`dropout` in \[0, 1\), got 2, 72, 6, 2 and 1.0"):
         LorentzNet(dropout=1.0)
+
+
+def test_bound_on_the_update_breaks_invariance_where_it_acts():
+    """The released bound of 100 GeV acts on hard jets; without it the logits are invariant."""
+    batch = make_batch("jet", num_graphs=2, seed=3, dtype=torch.float64)
+    batch.p4 = 1000 * batch.p4
+    errors = {}
+    for clamp in (100.0, 1e12):
+        torch.manual_seed(0)
+        model = LorentzNetGraph(num_hidden=8, num_layers=2, clamp=clamp).double().eval()
+        with torch.no_grad():
+            for layer in model.network.layers[:-1]:
+                layer.vector_mlp[-1].weight.mul_(1000)
+        generator = torch.Generator().manual_seed(1)
+        errors[clamp] = equivariance_error(model, batch, "O(1,3)", generator, max_rapidity=1.0)
+    assert errors[1e12] < 1e-6 < 1e-3 < errors[100.0]
