@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from geograph.errors import ConfigError, DataError
+from geograph.kernels import segment_reduce
 from geograph.layers.mlp import RadialBasis, signed_log
 
 _NUM_ELEMENTS = 118
@@ -84,17 +85,19 @@ class MoleculeInputs(nn.Module):
 
 
 class MeshInputs(nn.Module):
-    """Logarithm of the area on nodes; on edges the angles that normals and the edge make.
+    """Logarithm of the area and place about the centroid on nodes; angles of normals and the edge on edges.
 
-    Edge attributes n_i . n_j, n_i . u_ij, n_j . u_ij with u_ij the unit vector from j to i, the distance, and
-    optionally a radial basis; invariant under E(3) because outward normals are polar vectors.
+    Node features are log(area), |c_i| and n_i . c_i with c_i the position from the mean vertex of the mesh:
+    a vertex knows where it stands on the whole shape, beyond the few edges that messages travel. Edge
+    attributes are n_i . n_j, n_i . u_ij, n_j . u_ij with u_ij the unit vector from j to i, the distance, and
+    optionally a radial basis. Invariant under E(3) because outward normals are polar vectors.
     """
 
     def __init__(self, num_rbf: int = 0, cutoff: float = 5.0, pos_scale: float = 1.0) -> None:
         super().__init__()
         self.radial = RadialBasis(num_rbf, cutoff) if num_rbf else None
         self.pos_scale = pos_scale
-        self.num_node_features, self.num_edge_features = 1, 4 + num_rbf
+        self.num_node_features, self.num_edge_features = 3, 4 + num_rbf
 
     def forward(self, batch: Data) -> Inputs:
         """Encode the surface points."""
@@ -108,7 +111,11 @@ class MeshInputs(nn.Module):
         columns = torch.stack([*angles, distance], dim=1)
         if self.radial is not None:
             columns = torch.cat([columns, self.radial(distance)], dim=1)
-        return batch.area.clamp(min=_TINY).log()[:, None], pos, columns
+        mean = segment_reduce(pos, batch.ptr, "mean", index=batch.batch)
+        place = pos - mean.index_select(0, batch.batch)
+        radius = torch.linalg.vector_norm(place, dim=1)
+        log_area = batch.area.clamp(min=_TINY).log()
+        return torch.stack([log_area, radius, (batch.normal * place).sum(1)], dim=1), pos, columns
 
 
 class JetInputs(nn.Module):

@@ -184,5 +184,6 @@ class CGENNLorentzGraph(nn.Module):
         is_beam = batch.is_beam if "is_beam" in batch else batch.p4.new_zeros(len(batch.p4)).long()
         dtype = self.network.embedding_scalar.weight.dtype
         scalars = mass_scalars(batch.p4, is_beam).to(dtype)
-        logits: Tensor = self.network(scalars, batch.p4.to(dtype), batch.edge_index, batch.edge_ptr, batch.ptr)
+        vectors = batch.p4.to(dtype)
+        logits: Tensor = self.network(scalars, vectors, batch.edge_index, batch.edge_ptr, batch.ptr)
         return logits

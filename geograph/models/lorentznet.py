@@ -29,8 +29,8 @@ class LorentzNet(nn.Module):
 
     Notes
     -----
-    A bound on components depends on the frame: where it acts, the logits are not invariant. For jets in GeV the
-    released bound does act, so a larger `clamp` gives a more nearly invariant network.
+    A bound on components depends on the frame: where it acts, the logits are not invariant. For jets in GeV
+    the released bound does act, so a larger `clamp` gives a more nearly invariant network.
 
     The released code divides the sum over nodes by the padded length, which depends on the batch; here the
     divisor is the number of nodes of the graph unless `pool_divisor` says otherwise.

@@ -27,7 +27,7 @@ def test_radial_functions_follow_the_unscaled_distance() -> None:
 
 
 def test_mesh_angles_by_hand() -> None:
-    """From the origin (normal z) to (0, 0, 2) (normal x): the edge runs along z."""
+    """From the origin (normal z) to (0, 0, 2) (normal x): the edge runs along z, the centroid is (0, 0, 1)."""
     batch = assemble(
         [2],
         torch.tensor([[0], [1]]),
@@ -38,7 +38,7 @@ def test_mesh_angles_by_hand() -> None:
     h, _, edge_attr = MeshInputs()(batch)
     assert edge_attr is not None
     assert edge_attr.tolist() == [[0.0, 0.0, 1.0, 2.0]]
-    assert h[0].item() == 0.0
+    assert h[0].tolist() == [0.0, 1.0, -1.0]
     assert bool(h.isfinite().all())
 
 
