@@ -1,9 +1,10 @@
-"""List the source files of every stage in `dvc.yaml`: `python -m pipelines.stages --write`, or `--check`."""
+"""List the source files of every stage in the DVC files: `python -m pipelines.stages --write`, or `--check`."""
 
 from __future__ import annotations
 
 import io
 import itertools
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,11 @@ from pipelines.params import Params, load_params
 from pipelines.stage import stage_files
 
 DVC_FILE = REPOSITORY / "dvc.yaml"
+
+
+def dvc_files() -> list[Path]:
+    """Return the pipeline and the experiments."""
+    return [DVC_FILE, *sorted(REPOSITORY.glob("pipelines/experiments/*/dvc.yaml"))]
 
 
 def items(name: str, stage: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -43,31 +49,44 @@ def listed(stage: Mapping[str, Any]) -> list[str]:
     return [dep for dep in stage["deps"] if dep.endswith(".py")]
 
 
-def main(
-    write: Annotated[bool, typer.Option("--write", help="Rewrite dvc.yaml.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only compare; exit 1 on a difference.")] = False,
-) -> None:
-    """Compare or rewrite the source files that `dvc.yaml` lists."""
-    yaml = YAML()
-    yaml.width = 110
-    content = yaml.load(DVC_FILE.read_text(encoding="utf-8"))
-    params = load_params(REPOSITORY / "params.yaml")
+def refresh(path: Path, content: Mapping[str, Any]) -> list[str]:
+    """Put the right source files into the stages of a DVC file; return the stages that were stale."""
+    params = load_params(path.with_name("params.yaml"))
+    up = os.path.relpath(REPOSITORY, path.parent)
     stale = []
     for name, stage in content["stages"].items():
-        wanted = source_deps(name, stage, params)
+        wanted = [os.path.normpath(os.path.join(up, file)) for file in source_deps(name, stage, params)]
         if listed(stage) != wanted:
             stale.append(name)
-            data = [dep for dep in stage["deps"] if not dep.endswith(".py")]
-            stage["deps"] = [*data, *wanted]
-    if not stale:
-        print("dvc.yaml lists exactly the files that its stages use")
+            stage["deps"] = [*(dep for dep in stage["deps"] if not dep.endswith(".py")), *wanted]
+    return stale
+
+
+def main(
+    write: Annotated[bool, typer.Option("--write", help="Rewrite the DVC files.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only compare; exit 1 on a difference.")] = False,
+) -> None:
+    """Compare or rewrite the source files that the pipeline and the experiments list."""
+    yaml = YAML()
+    yaml.width = 110
+    found = {}
+    for path in dvc_files():
+        content = yaml.load(path.read_text(encoding="utf-8"))
+        stale = refresh(path, content)
+        if stale:
+            found[str(path.relative_to(REPOSITORY))] = stale
+        if stale and write and not check:
+            stream = io.StringIO()
+            yaml.dump(content, stream)
+            path.write_text(stream.getvalue(), encoding="utf-8")
+    for name, stale in found.items():
+        print(f"{name}: stale deps of {', '.join(stale)}")
+    if not found:
+        print("the stages list exactly the files that they use")
     elif write and not check:
-        stream = io.StringIO()
-        yaml.dump(content, stream)
-        Path(DVC_FILE).write_text(stream.getvalue(), encoding="utf-8")
-        print(f"rewrote the deps of {', '.join(stale)}")
+        print("rewritten")
     else:
-        print(f"dvc.yaml is stale for {', '.join(stale)}; run python -m pipelines.stages --write")
+        print("run python -m pipelines.stages --write")
         sys.exit(1)
 
 
