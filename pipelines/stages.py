@@ -1,4 +1,4 @@
-"""List the source files of every stage in the DVC files: `python -m pipelines.stages --write`, or `--check`."""
+"""List the source files of the stages in the DVC files: `python -m pipelines.stages --write` or `--check`."""
 
 from __future__ import annotations
 
