@@ -27,7 +27,7 @@ def test_radial_functions_follow_the_unscaled_distance() -> None:
 
 
 def test_mesh_angles_by_hand() -> None:
-    """From the origin (normal z) to (0, 0, 2) (normal x): the edge runs along z, the centroid is (0, 0, 1)."""
+    """From the origin (normal z) to (0, 0, 2) (normal x): the edge is along z, the centroid (0, 0, 1)."""
     batch = assemble(
         [2],
         torch.tensor([[0], [1]]),
