@@ -11,6 +11,8 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+# Threads that wait shall sleep: spinning ones ruin every other process on few cores.
+export OMP_WAIT_POLICY := PASSIVE
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 .PHONY: help install repro test lint format bench ui report clean
