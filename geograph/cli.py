@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from geograph.cli_evaluate import evaluate_app
@@ -76,7 +77,7 @@ def doctor(
     table = Table("backend", "works", "note", title="scatter kernels")
     for status in backends():
         chosen = "selected" if status.name == report["selected_backend"] else ""
-        table.add_row(status.name, "yes" if status.is_available else "no", status.reason or chosen)
+        table.add_row(status.name, "yes" if status.is_available else "no", escape(status.reason) or chosen)
     console.print(table)
     title = f"{report['num_threads']} threads, CUDA: {report['cuda'] or 'none'}"
     table = Table("package", "version", title=title)
