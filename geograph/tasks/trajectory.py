@@ -59,9 +59,9 @@ class TrajectoryTask(Task):
             If the model does not give one position for each node.
         """
         output: Tensor = self(batch)
-        if output.shape != batch.pos_target.shape:
+        if output.shape != batch.pos.shape:
             raise ShapeError(
-                f"the model's output must have the shape {tuple(batch.pos_target.shape)} of `pos_target`, "
+                f"the model's output must have the shape {tuple(batch.pos.shape)} of `pos`, "
                 f"got {tuple(output.shape)}; {self.settings['model']} does not predict positions."
             )
         return output

@@ -52,5 +52,5 @@ def test_without_a_time_there_is_no_straight_motion() -> None:
 def test_model_without_positions_is_refused() -> None:
     task = TrajectoryTask(model="drift", model_params={})
     task.model = Fixed([[0.0], [0.0]])
-    with pytest.raises(ShapeError, match=r"shape \(3, 3\) of `pos_target`, got \(2, 1\); drift"):
+    with pytest.raises(ShapeError, match=r"shape \(3, 3\) of `pos`, got \(2, 1\); drift"):
         task.predict(systems())
