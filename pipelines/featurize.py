@@ -24,7 +24,8 @@ from geograph.featurize.nbody import nbody_graph
 from geograph.fields import FIELDS, Field, Level
 from geograph.parallel import run_chunks
 from geograph.records import Record
-from pipelines.params import Dataset, Params
+from pipelines.params import Params
+from pipelines.params_data import Dataset
 from pipelines.stage import main, stage, write_metrics
 
 Featurizer = Callable[[Any], Mapping[str, np.ndarray]]

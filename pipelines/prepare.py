@@ -17,7 +17,8 @@ from geograph.datasets.splits import PARTS, Split, seeded_split, write_split
 from geograph.datasets.store import Store
 from geograph.errors import ConfigError
 from geograph.fields import Level
-from pipelines.params import Dataset, Params
+from pipelines.params import Params
+from pipelines.params_data import Dataset
 from pipelines.sources import Source, make_rejects_report, open_source
 from pipelines.stage import main, stage, write_metrics
 

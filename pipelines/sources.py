@@ -13,7 +13,7 @@ import numpy as np
 
 from geograph.errors import ConfigError, DataError
 from geograph.records import Record
-from pipelines.params import Dataset, FilesSource, ReferenceSource
+from pipelines.params_data import Dataset, FilesSource, ReferenceSource
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

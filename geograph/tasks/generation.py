@@ -19,8 +19,11 @@ from geograph.diffusion.sizes import EVALUATION_STREAM, SizeDistribution, molecu
 from geograph.errors import ConfigError, DataError
 from geograph.models import model_spec
 from geograph.tasks.base import Task
+from geograph.tasks.stability import stable_fractions
 
 _MAX_ATOMIC_NUMBER = 118
+#: Seed of the molecules that are generated at each validation.
+_VALIDATION_SEED = 0
 
 
 def fit_statistics(z: Int[Tensor, " n"], batch: Int[Tensor, " n"]) -> dict[str, Any]:
@@ -62,6 +65,10 @@ class GenerationTask(Task):
         Scales that positions (angstrom), one-hot elements and charge numbers are divided by.
     has_charge
         Whether the charge number is a feature beside the one-hot element.
+    validation_samples, validation_steps
+        Molecules generated at each validation, with that many reverse steps, to log `atom_stability` and
+        `molecule_stability`; 0 generates none. They are the same molecules of the same seed every time, and
+        drawing them moves no other random number.
 
     Raises
     ------
@@ -89,7 +96,11 @@ class GenerationTask(Task):
         precision: float = 1e-5,
         norm_values: Sequence[float | int] = (1.0, 4.0, 10.0),
         has_charge: bool = True,
+        validation_samples: int = 0,
+        validation_steps: int = 100,
     ) -> None:
+        if validation_samples < 0:
+            raise ConfigError(f"`validation_samples` must be at least 0, got {validation_samples}.")
         elements = _checked_elements(model, statistics)
         process = DiffusionProcess(
             build_schedule(schedule, num_steps, precision=precision),
@@ -107,6 +118,8 @@ class GenerationTask(Task):
             precision=precision,
             norm_values=list(norm_values),
             has_charge=has_charge,
+            validation_samples=validation_samples,
+            validation_steps=validation_steps,
         )
         self.process = process
         self.sizes = SizeDistribution.from_histogram(self.statistics["size_histogram"])
@@ -177,6 +190,18 @@ class GenerationTask(Task):
             "nll_given_size": float(terms["nll_given_size"].mean()),
             "num_unseen_sizes": float((1 - terms["is_known_size"]).sum()),
         }
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics, and how stable the molecules are that the present weights generate."""
+        super().on_validation_epoch_end()
+        num = self.settings["validation_samples"]
+        if num:
+            samples = self.sample(
+                num, _VALIDATION_SEED, batch_size=num, num_steps=self.settings["validation_steps"]
+            )
+            lost = sum(failure.size for failure in samples.failures), len(samples.failures)
+            fractions = stable_fractions(samples.molecules, num_lost=lost)
+            self.log_dict({f"val/{name}": value for name, value in fractions.items()}, batch_size=1)
 
     def predict(self, batch: Data) -> Float[Tensor, "n 3"]:
         """Denoised positions in angstrom of molecules that are, without noise, half-way to noise.

@@ -7,7 +7,7 @@ chemistry-reference.com ("Bond lengths and enthalpies"), in pm. The margins were
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geograph.errors import ShapeError
+from geograph.records import Molecule
 
 #: Atomic numbers of the elements that the rule knows, in the order of the published list.
 SYMBOL_NUMBERS = {
@@ -160,6 +161,32 @@ def stability(
     unstable_before = np.concatenate([[0], np.cumsum(~atom_stable)])
     molecule_stable = unstable_before[starts[1:]] == unstable_before[starts[:-1]]
     return Stability(bonds, orders, valence, atom_stable, molecule_stable)
+
+
+def stable_fractions(
+    molecules: Sequence[Molecule], *, num_lost: tuple[int, int] = (0, 0)
+) -> dict[str, float]:
+    """Return the two published fractions for a list of molecules.
+
+    Parameters
+    ----------
+    molecules
+        Records with `z` and `pos` in angstrom.
+    num_lost
+        Atoms and molecules that were asked for but could not be generated: they count as unstable.
+    """
+    sizes = [len(molecule.z) for molecule in molecules]
+    if not sizes:
+        return {"atom_stability": 0.0, "molecule_stability": 0.0}
+    found = stability(
+        np.concatenate([molecule.z for molecule in molecules]),
+        np.concatenate([molecule.pos for molecule in molecules]),
+        np.concatenate([[0], np.cumsum(sizes)]),
+    )
+    return {
+        "atom_stability": float(found.atom_stable.sum() / (sum(sizes) + num_lost[0])),
+        "molecule_stability": float(found.molecule_stable.sum() / (len(sizes) + num_lost[1])),
+    }
 
 
 def _numpy(values: np.ndarray | Tensor) -> np.ndarray:

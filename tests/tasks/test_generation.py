@@ -162,3 +162,19 @@ def test_without_charge_there_is_one_feature_less() -> None:
 def test_bad_parameter_is_named(params: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_task(**params)
+
+
+def test_validation_generates_molecules_without_moving_other_random_numbers() -> None:
+    task = make_task(validation_samples=4, validation_steps=3)
+    logged: dict[str, float] = {}
+    task.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign]
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    task.on_validation_epoch_start()
+    task.validation_step(molecules(), 0)
+    task.on_validation_epoch_end()
+    assert torch.equal(before, torch.get_rng_state())
+    assert {"val/atom_stability", "val/molecule_stability", "val/nll", "val/loss"} <= logged.keys()
+    assert 0 <= logged["val/molecule_stability"] <= logged["val/atom_stability"] <= 1
+    with pytest.raises(ConfigError, match="validation_samples"):
+        make_task(validation_samples=-1)

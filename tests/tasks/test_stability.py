@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geograph.errors import ShapeError
+from geograph.records import Molecule
 from geograph.tasks.stability import (
     ALLOWED_VALENCES,
     BOND_LENGTHS_PM,
@@ -19,6 +20,7 @@ from geograph.tasks.stability import (
     SYMBOL_NUMBERS,
     Stability,
     stability,
+    stable_fractions,
 )
 
 _SYMBOLS = {number: symbol for symbol, number in SYMBOL_NUMBERS.items()}
@@ -185,3 +187,15 @@ def test_real_qm9_reaches_the_published_figures(shared_data: Path) -> None:
     assert time.perf_counter() - start < 10
     assert fractions["atom_stability"] == pytest.approx(0.990, abs=0.01)
     assert fractions["molecule_stability"] == pytest.approx(0.952, abs=0.01)
+
+
+def test_a_molecule_that_diverged_counts_as_unstable() -> None:
+    methane = Molecule(
+        z=np.array([6, 1, 1, 1, 1]),
+        pos=1.09 / np.sqrt(3) * np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1.0]]),
+        id="methane",
+    )
+    whole = {"atom_stability": 1.0, "molecule_stability": 1.0}
+    assert stable_fractions([methane]) == whole
+    assert stable_fractions([methane], num_lost=(5, 1)) == {name: 0.5 for name in whole}
+    assert stable_fractions([], num_lost=(5, 1)) == {name: 0.0 for name in whole}
