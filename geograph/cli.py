@@ -59,6 +59,7 @@ def doctor(
     import torch
 
     from geograph.kernels import backends, selected
+    from geograph.kernels.cpu import build
 
     report = {
         "selected_backend": selected(None),
@@ -66,6 +67,7 @@ def doctor(
             {"name": status.name, "is_available": status.is_available, "reason": status.reason}
             for status in backends()
         ],
+        "cpu_kernels": build.describe(),
         "num_threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": _versions(),
@@ -79,6 +81,8 @@ def doctor(
         chosen = "selected" if status.name == report["selected_backend"] else ""
         table.add_row(status.name, "yes" if status.is_available else "no", escape(status.reason) or chosen)
     console.print(table)
+    for name, value in build.describe().items():
+        console.print(f"C++ kernels, {name.replace('_', ' ')}: {value if value is not None else 'none'}")
     title = f"{report['num_threads']} threads, CUDA: {report['cuda'] or 'none'}"
     table = Table("package", "version", title=title)
     for name, number in _versions().items():

@@ -1,249 +1,242 @@
-"""Time and memory of the models in every kernel backend, and the speed of the loader.
+"""Time and memory of the models in every kernel backend, beside how others run them, and the loader.
 
-`python -m pipelines.bench` (`--quick` for small batches) writes `metrics/bench.json`, a list of rows with the
-keys `KEYS`. Speed-ups and the memory ratio are against the backend `reference` of the same case (for the
-loader: against PyTorch Geometric); a memory ratio below 1 is a saving. `roofline_fraction` is not measured
-yet and therefore null.
+`python -m pipelines.bench` writes `metrics/bench.json`, a list of rows with the keys `bench_rows.KEYS`, and
+`metrics/bench-machine.json`. `--quick` takes small batches, `--only` one case, and `--table` prints the last
+figures as Markdown. Every subject runs in a process of its own and they take turns: see `bench_turns`. What
+stands beside the backends is told in `bench_peers`, the fraction of the roofline in `bench_roofline`.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import statistics
+import os
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
-from torch_geometric.data import Data
-from torch_geometric.loader import DataLoader
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from geograph.datasets.loader import GraphLoader, complete_graph_edges
-from geograph.datasets.store import write_store
-from geograph.fields import FIELDS
+from geograph.errors import ConfigError
 from geograph.kernels import backends
-from pipelines.bench_cases import CASES, Case, molecule_sizes, peak_of_step, time_case
+from pipelines.bench_cases import CASES, Case
+from pipelines.bench_machine import machine
+from pipelines.bench_peers import PRODUCTS, REFERENCE, jobs_of, late_jobs_of
+from pipelines.bench_process import Apart, Channel, Job
+from pipelines.bench_rows import Row, complete, ratio, row_of
+from pipelines.bench_scaling import SERIES, Series, bench_scaling
+from pipelines.bench_tables import markdown, print_tables
+from pipelines.bench_turns import Deadline, Result, measure
 
-KEYS = (
-    "case", "backend", "device", "forward_s", "step_s", "peak_mb", "speedup_forward", "speedup_step",
-    "memory_ratio", "roofline_fraction", "graphs_per_s",
-)  # fmt: skip
-_BUDGET_S, _QUICK_BUDGET_S = 40.0, 3.0
-_NUM_LOADED, _NUM_QUICK_LOADED, _LOADER_BATCH, _LOADER_EPOCHS = 5000, 500, 64, 5
-
-Row = dict[str, Any]
-
-
-def row_of(case: str, backend: str, device: str, **figures: float | None) -> Row:
-    """Make a row; what was not measured is None."""
-    row = {"case": case, "backend": backend, "device": device, **figures}
-    return {key: row.get(key) for key in KEYS}
+#: Seconds after which nothing but the backends of the cases is started, and none gets more than it needs.
+_TIME_S, _QUICK_TIME_S = 540.0, 60.0
+#: Seconds that the rounds of one subject may take if they are more than the fewest.
+_SHARE_S, _QUICK_SHARE_S = 6.0, 0.3
+#: Seconds that peers must leave for each case that is still to come, and for the rest.
+_RESERVE_S, _QUICK_RESERVE_S = 45.0, 3.0
+_NUM_LOADED, _NUM_QUICK_LOADED, _LOADER_EPOCHS = 10_000, 500, 5
 
 
-def bench_case(
-    case: Case,
-    names: list[str],
-    *,
-    quick: bool,
-    device: str,
-    peak: Callable[..., float] = peak_of_step,
-    note: Callable[[str], None] = lambda _: None,
-) -> list[Row]:
-    """Measure one case in all backends.
+def case_rows(case: Case, results: dict[str, Result], device: str) -> list[Row]:
+    """Compare the measurements of a case with each other.
 
     Parameters
     ----------
     case
         Model and batch.
-    names
-        Backends; the first one is what the others are compared with.
-    quick
-        Take the small batch and little time.
+    results
+        Measurement of each subject; those that others are compared with may be missing.
     device
         `cpu` or `cuda`.
-    peak
-        Measures the memory of one training step, with the arguments of `peak_of_step`.
-    note
-        Called with what is being done.
     """
-    num_graphs = case.num_quick if quick else case.num_graphs
-    memory = {}
-    for name in names:
-        note(f"{case.name}: memory, {name}")
-        memory[name] = peak(case, name, num_graphs, device)
-    budget = _QUICK_BUDGET_S if quick else _BUDGET_S
-    timed = time_case(
-        case, names, num_graphs, device, budget, lambda done: note(f"{case.name}: time, round {done}")
-    )
-    forward, step, held = *timed[names[0]], memory[names[0]]
+    nothing = Result(next(iter(results.values())).job)
+    first, floor, padded = (results.get(name, nothing) for name in (REFERENCE, PRODUCTS, "padded"))
+    num_graphs = nothing.job.num_graphs
     return [
         row_of(
             case.name,
             name,
             device,
-            forward_s=timed[name][0],
-            step_s=timed[name][1],
-            peak_mb=memory[name],
-            speedup_forward=forward / timed[name][0],
-            speedup_step=step / timed[name][1],
-            memory_ratio=memory[name] / held if held else None,
-            graphs_per_s=num_graphs / timed[name][1],
+            forward_s=found.forward_s,
+            step_s=found.step_s,
+            peak_mb=found.peak_mb,
+            speedup_forward=ratio(first.forward_s, found.forward_s),
+            speedup_step=ratio(first.step_s, found.step_s),
+            memory_ratio=ratio(found.peak_mb, first.peak_mb),
+            roofline_fraction=ratio(floor.step_s, found.step_s),
+            roofline_forward=ratio(floor.forward_s, found.forward_s),
+            speedup_padded=ratio(padded.step_s, found.step_s),
+            graphs_per_s=ratio(num_graphs, found.step_s),
+            edges=case.num_edges(num_graphs),
+            hidden=case.params.get("num_hidden"),
+            batch=num_graphs,
+            rounds=len(found.times),
+            error=found.error,
         )
-        for name in names
+        for name, found in results.items()
     ]
 
 
-def fresh_process(function: Callable[..., float]) -> Callable[..., float]:
-    """Let a function run in a process of its own, forked from one that has only imported the libraries."""
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload(["pipelines.bench_cases"])
+@dataclass
+class Bench:
+    """One run of the benchmark.
 
-    def call(*arguments: Any) -> float:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            return pool.submit(function, *arguments).result()
-
-    return call
-
-
-# The loader -------------------------------------------------------------------------------------------------
-
-
-def random_molecules(count: int) -> list[dict[str, np.ndarray]]:
-    """Molecules as the stage featurize would store them."""
-    rng = np.random.default_rng(0)
-    return [
-        {
-            "z": rng.choice([1, 6, 7, 8, 9], size),
-            "pos": rng.standard_normal((size, 3)).astype(np.float32),
-        }
-        for size in molecule_sizes(count, rng)
-    ]
-
-
-def _seconds(loader: Iterable[Data], epoch: int) -> float:
-    if isinstance(loader, GraphLoader):
-        loader.set_epoch(epoch)
-    start = time.perf_counter()
-    for _ in loader:
-        pass
-    return time.perf_counter() - start
-
-
-def bench_loader(count: int, epochs: int = _LOADER_EPOCHS) -> list[Row]:
-    """Graphs per second of `GraphLoader` and of PyTorch Geometric's loader, on the same shuffled molecules.
-
-    PyTorch Geometric gets a list of objects in memory whose edges are made beforehand; ours reads a
-    memory-mapped store and makes the edges of every batch. The two take turns.
+    Attributes
+    ----------
+    device
+        `cpu` or `cuda`.
+    is_quick
+        Take small batches, few rounds, fewer peers and less time.
+    note
+        Called with what is being done, and with `done=1` at the end of a part.
+    open_channel
+        Brings a subject to life.
     """
-    molecules = random_molecules(count)
-    listed = []
-    for molecule in molecules:
-        edges, _ = complete_graph_edges(np.array([len(molecule["z"])]))
-        tensors = {name: torch.from_numpy(values) for name, values in molecule.items()}
-        listed.append(Data(edge_index=torch.from_numpy(edges), **tensors))
-    with tempfile.TemporaryDirectory() as folder:
-        store = write_store(
-            Path(folder) / "store",
-            molecules,
-            {name: FIELDS[name] for name in ("z", "pos")},
-            {"edges": "complete"},
+
+    device: str
+    is_quick: bool
+    note: Callable[..., None]
+    open_channel: Callable[[Job], Channel] = Apart
+    rows: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Look up the backends and start the clock."""
+        self.names = [status.name for status in backends() if status.is_available]
+        self.deadline = Deadline(_QUICK_TIME_S if self.is_quick else _TIME_S)
+        self._results: dict[str, dict[str, Result]] = {}
+
+    def _measure(self, jobs: list[Job]) -> dict[str, Result]:
+        share_s = _QUICK_SHARE_S if self.is_quick else _SHARE_S
+        return measure(
+            jobs, share_s=share_s, deadline=self.deadline, open_channel=self.open_channel, note=self.note
         )
-        loaders: dict[str, Iterable[Data]] = {
-            "torch_geometric": DataLoader(listed, batch_size=_LOADER_BATCH, shuffle=True),
-            "geograph": GraphLoader(store, range(count), batch_size=_LOADER_BATCH, shuffle=True),
-        }
-        times: dict[str, list[float]] = {name: [] for name in loaders}
-        for epoch in range(epochs):
-            for name, loader in loaders.items():
-                times[name].append(_seconds(loader, epoch))
-        del store, loaders
-    median = {name: statistics.median(values) for name, values in times.items()}
-    return [
-        row_of(
-            "loader",
-            name,
-            "cpu",
-            forward_s=seconds / -(-count // _LOADER_BATCH),
-            speedup_forward=median["torch_geometric"] / seconds,
-            graphs_per_s=count / seconds,
+
+    def case(self, case: Case, reserve_s: float = 0.0) -> None:
+        """Measure a case in all backends and beside the peers that take turns with them.
+
+        Parameters
+        ----------
+        case
+            Model and batch.
+        reserve_s
+            Seconds that must be left for a peer to be started.
+        """
+        jobs = jobs_of(case, self.names, self.device, quick=self.is_quick, reserve_s=reserve_s)
+        self._results[case.name] = self._measure(jobs)
+        self.rows += case_rows(case, self._results[case.name], self.device)
+        self.note(case.name, done=1)
+
+    def late(self, case: Case) -> None:
+        """Measure the peers of a case that are slow to start, against a reference measured beside them."""
+        limit_s = max(self.deadline.left(), 1.0)
+        found = self._measure(late_jobs_of(case, self.device, quick=self.is_quick, limit_s=limit_s))
+        for row in case_rows(case, self._results[case.name] | found, self.device) if found else []:
+            if row["backend"] in found and row["backend"] != REFERENCE:
+                place = max(n for n, other in enumerate(self.rows) if other["case"] == case.name)
+                self.rows.insert(place + 1, row)
+        self.note(f"{case.name}, late peers", done=1)
+
+    def series(self, series: Series) -> None:
+        """Measure how the backends scale."""
+        self.rows += bench_scaling(
+            series,
+            self.names,
+            self.device,
+            quick=self.is_quick,
+            deadline=self.deadline,
+            open_channel=self.open_channel,
+            note=self.note,
         )
-        for name, seconds in median.items()
-    ]
+        self.note(series.name, done=1)
+
+    def loader(self) -> None:
+        """Time the loader beside PyTorch Geometric's."""
+        from pipelines.bench_loader import bench_loader
+
+        self.note("loader")
+        count = _NUM_QUICK_LOADED if self.is_quick else _NUM_LOADED
+        self.rows += [complete(row) for row in bench_loader(count, _LOADER_EPOCHS)]
+        self.note("loader", done=1)
 
 
-# Command line -----------------------------------------------------------------------------------------------
+def chosen(only: str | None) -> tuple[list[Case], list[Series]]:
+    """Return cases and series whose name contains a text; all of them without one.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    text = (only or "").lower()
+    cases = [case for case in CASES if text in case.name.lower()]
+    series = [row for row in SERIES if text in row.name]
+    if not cases and not series and text not in "loader":
+        known = ", ".join([*(case.name for case in CASES), *(row.name for row in SERIES), "loader"])
+        raise ConfigError(f"`--only` must be part of one of {known}, got {only!r}.")
+    return cases, series
 
 
-_COLUMNS = {
-    "forward_s": ("forward ms", 1000.0),
-    "step_s": ("step ms", 1000.0),
-    "peak_mb": ("peak MB", 1.0),
-    "speedup_forward": ("speed-up forward", 1.0),
-    "speedup_step": ("speed-up step", 1.0),
-    "memory_ratio": ("memory ratio", 1.0),
-    "graphs_per_s": ("graphs/s", 1.0),
-}
+def run(bench: Bench, only: str | None) -> None:
+    """Run what was chosen."""
+    cases, series = chosen(only)
+    reserve_s = _QUICK_RESERVE_S if bench.is_quick else _RESERVE_S
+    for number, case in enumerate(cases):
+        bench.case(case, reserve_s * (len(cases) - number + len(series) / 3))
+    for line in series:
+        bench.series(line)
+    if (only or "").lower() in "loader":
+        bench.loader()
+    for case in cases:
+        bench.late(case)
 
 
-def table_of(rows: list[Row]) -> Table:
-    """Lay the rows out for the terminal."""
-    table = Table("case", "backend", "device", title="time and memory", title_justify="left")
-    for head, _ in _COLUMNS.values():
-        table.add_column(head, justify="right")
-    for row in rows:
-        cells = [_short(row[key], factor) for key, (_, factor) in _COLUMNS.items()]
-        table.add_row(row["case"], row["backend"], row["device"], *cells)
-    return table
-
-
-def _short(value: float | None, factor: float) -> str:
-    if value is None:
-        return "–"
-    return f"{factor * value:,.0f}" if factor * value >= 100 else f"{factor * value:.3g}"
+def machine_file(out: Path) -> Path:
+    """Return the path of the facts about the machine that belong to a file of rows."""
+    return out.with_name(f"{out.stem}-machine.json")
 
 
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="Small batches, under a minute.")] = False,
-    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("metrics/bench.json"),
+    quick: Annotated[bool, typer.Option("--quick", help="Small batches, about a minute.")] = False,
+    only: Annotated[str | None, typer.Option(help="Run what has this text in its name.")] = None,
+    table: Annotated[
+        bool, typer.Option("--table", help="Measure nothing, print the file as Markdown.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="JSON file to write (or to read).")] = Path("metrics/bench.json"),
 ) -> None:
     """Time the models and kernels on this machine."""
+    if table:
+        rows, facts = (json.loads(path.read_text(encoding="utf-8")) for path in (out, machine_file(out)))
+        print(markdown([complete(row) for row in rows], facts), end="")
+        return
+    # Threads that wait shall sleep: the subjects wait for their turns.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    names = [status.name for status in backends() if status.is_available]
-    rows: list[Row] = []
-    bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    cases, series = chosen(only)
+    bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*bars, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("start", total=len(CASES) + 1)
-        peak = fresh_process(peak_of_step)
-        for case in CASES:
-            rows += bench_case(
-                case,
-                names,
-                quick=quick,
-                device=device,
-                peak=peak,
-                note=lambda text: progress.update(bar, description=text),
-            )
-            progress.advance(bar)
-        progress.update(bar, description="loader")
-        rows += bench_loader(_NUM_QUICK_LOADED if quick else _NUM_LOADED)
-        progress.advance(bar)
+        bar = progress.add_task("machine", total=2 * len(cases) + len(series) + 2)
+
+        def note(text: str, done: int = 0) -> None:
+            progress.update(bar, description=text, advance=done)
+
+        facts = machine(device)
+        note("machine", done=1)
+        bench = Bench(device, quick, note)
+        run(bench, only)
+    write(out, bench.rows, facts)
+    print_tables(bench.rows, facts, Console(width=None if sys.stdout.isatty() else 180))
+    print(f"written to {out} and {machine_file(out)}")
+
+
+def write(out: Path, rows: list[Row], facts: dict[str, Any]) -> None:
+    """Write rows and facts."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table_of(rows))
-    console.print(f"{torch.get_num_threads()} threads; fraction of the roofline: not measured yet (null)")
-    console.print(f"written to {out}")
+    machine_file(out).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,23 @@
-"""What the benchmark measures: models on random graphs of realistic size; how time and memory are taken."""
+"""What the benchmark measures: models at their published sizes on random graphs of realistic sizes."""
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch_geometric.data import Data
 
 from geograph.datasets.loader import complete_graph_edges
-from geograph.kernels import use_backend
 from geograph.models import build_model
-from pipelines.cost import peak_memory_mb, reset_peak_memory
 
 _ELEMENTS = (1, 6, 7, 8, 9)
 _NUM_FEATURES = len(_ELEMENTS) + 1
-_MIN_ROUNDS, _MAX_ROUNDS = 3, 25
+
+Fields = dict[str, np.ndarray]
 
 
 def molecule_sizes(num_graphs: int, rng: np.random.Generator) -> np.ndarray:
@@ -28,55 +25,66 @@ def molecule_sizes(num_graphs: int, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.round(rng.normal(18, 3, num_graphs)), 3, 29).astype(np.int64)
 
 
-def assemble(sizes: np.ndarray, **fields: np.ndarray) -> Data:
-    """Batch of complete graphs with the given node fields, in the layout of `GraphLoader`."""
-    edge_index, edge_ptr = complete_graph_edges(sizes)
-    data = Data(**{name: torch.from_numpy(values) for name, values in fields.items()})
-    data.edge_index, data.edge_ptr = torch.from_numpy(edge_index), torch.from_numpy(edge_ptr)
-    data.batch = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes))
-    data.ptr = torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]))
-    data.num_graphs, data.num_nodes = len(sizes), int(sizes.sum())
-    return data
+def jet_sizes(num_graphs: int, rng: np.random.Generator) -> np.ndarray:
+    """Numbers of constituents, evenly spread from 20 to 80."""
+    return rng.permutation(np.linspace(20, 80, num_graphs).round().astype(np.int64))
+
+
+def five_each(num_graphs: int, rng: np.random.Generator) -> np.ndarray:
+    """Five particles in every system."""
+    return np.full(num_graphs, 5)
 
 
 def _positions(num_nodes: int, rng: np.random.Generator, scale: float = 1.8) -> np.ndarray:
     return (scale * rng.standard_normal((num_nodes, 3))).astype(np.float32)
 
 
-def noisy_molecules(num_graphs: int, rng: np.random.Generator) -> Data:
+def noisy_molecules(sizes: np.ndarray, rng: np.random.Generator) -> Fields:
     """States of a diffusion half-way: positions, one-hot elements and charge, all with noise."""
-    sizes = molecule_sizes(num_graphs, rng)
     state = rng.standard_normal((int(sizes.sum()), 3 + _NUM_FEATURES)).astype(np.float32)
-    data = assemble(sizes, state=state)
-    data.time = torch.from_numpy(rng.random(num_graphs).astype(np.float32))
-    return data
+    return {"state": state, "time": rng.random(len(sizes)).astype(np.float32)}
 
 
-def molecules(num_graphs: int, rng: np.random.Generator) -> Data:
+def molecules(sizes: np.ndarray, rng: np.random.Generator) -> Fields:
     """Molecules with random elements and positions (angstrom)."""
-    sizes = molecule_sizes(num_graphs, rng)
     z = rng.choice(_ELEMENTS, int(sizes.sum()))
-    return assemble(sizes, z=z, pos=_positions(len(z), rng))
+    return {"z": z, "pos": _positions(len(z), rng)}
 
 
-def jets(num_graphs: int, rng: np.random.Generator) -> Data:
-    """Jets of evenly spread 20 to 80 constituents around pT 600 GeV; momenta in GeV."""
-    sizes = rng.permutation(np.linspace(20, 80, num_graphs).round().astype(np.int64))
+def jets(sizes: np.ndarray, rng: np.random.Generator) -> Fields:
+    """Jets around pT 600 GeV; momenta in GeV."""
     total = int(sizes.sum())
     pt = rng.exponential(np.repeat(600 / sizes, sizes)) + 0.5
     eta, phi = rng.normal(0, 0.3, (2, total))
     momentum = np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=1)
     energy = np.sqrt((momentum**2).sum(axis=1) + 0.14**2)
     p4 = np.concatenate([energy[:, None], momentum], axis=1).astype(np.float32)
-    return assemble(sizes, p4=p4, is_beam=np.zeros(total, dtype=np.int64))
+    return {"p4": p4, "is_beam": np.zeros(total, dtype=np.int64)}
 
 
-def particles(num_graphs: int, rng: np.random.Generator) -> Data:
-    """Return systems of five charged particles."""
-    sizes = np.full(num_graphs, 5)
-    total = 5 * num_graphs
+def particles(sizes: np.ndarray, rng: np.random.Generator) -> Fields:
+    """Return charged particles."""
+    total = int(sizes.sum())
     charge = rng.choice([-1.0, 1.0], total).astype(np.float32)
-    return assemble(sizes, pos=_positions(total, rng, 1.0), vel=_positions(total, rng, 0.3), charge=charge)
+    return {"pos": _positions(total, rng, 1.0), "vel": _positions(total, rng, 0.3), "charge": charge}
+
+
+def assemble(sizes: np.ndarray, fields: Fields, edges: tuple[np.ndarray, np.ndarray]) -> Data:
+    """Batch of graphs with node fields and (edge_index, edge_ptr), in the layout of `GraphLoader`."""
+    data = Data(**{name: torch.from_numpy(values) for name, values in fields.items()})
+    data.edge_index, data.edge_ptr = torch.from_numpy(edges[0]), torch.from_numpy(edges[1])
+    data.batch = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes))
+    data.ptr = torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]))
+    data.num_graphs, data.num_nodes = len(sizes), int(sizes.sum())
+    return data
+
+
+def padded_edges(num_graphs: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """All size x size pairs of each graph, self-loops included, sorted by target, and their pointer."""
+    first = size * np.arange(num_graphs)[:, None, None]
+    target, source = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
+    edge_index = np.stack([(first + source).ravel(), (first + target).ravel()])
+    return edge_index, size * np.arange(num_graphs * size + 1)
 
 
 @dataclass(frozen=True)
@@ -87,143 +95,74 @@ class Case:
     ----------
     name
         Name in the table.
-    model, params
-        Name in the table of models, and keyword parameters.
-    make
-        Makes a batch of so many graphs.
+    model
+        Name in the table of models, or a class of modules.
+    sizes
+        Draws the number of nodes of so many graphs.
+    fields
+        Draws the fields of graphs of these sizes.
     num_graphs, num_quick
         Graphs in a batch, and with `--quick`.
+    params
+        Keyword parameters of the model.
+    edges
+        Makes (edge_index, edge_ptr) of graphs of these sizes.
     """
 
     name: str
-    model: str
-    make: Callable[[int, np.random.Generator], Data]
+    model: str | Callable[..., nn.Module]
+    sizes: Callable[[int, np.random.Generator], np.ndarray]
+    fields: Callable[[np.ndarray, np.random.Generator], Fields]
     num_graphs: int
     num_quick: int
     params: dict[str, Any] = field(default_factory=dict)
+    edges: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = complete_graph_edges
 
-    def batch(self, num_graphs: int, device: str) -> Data:
-        """Return the batch, the same on every call."""
-        return self.make(num_graphs, np.random.default_rng(0)).to(device)
+    def batch(self, num_graphs: int, device: str, *, is_padded: bool = False) -> Data:
+        """Return the batch, the same on every call.
+
+        Parameters
+        ----------
+        num_graphs
+            Graphs in it.
+        device
+            Where it lies.
+        is_padded
+            Give every graph as many nodes as the largest has, and all pairs of them as edges.
+        """
+        rng = np.random.default_rng(0)
+        sizes = self.sizes(num_graphs, rng)
+        if is_padded:
+            sizes = np.full(num_graphs, sizes.max())
+        edges = padded_edges(num_graphs, int(sizes[0])) if is_padded else self.edges(sizes)
+        return assemble(sizes, self.fields(sizes, rng), edges).to(device)
+
+    def num_edges(self, num_graphs: int) -> int:
+        """Count the edges of the batch."""
+        return self.edges(self.sizes(num_graphs, np.random.default_rng(0)))[0].shape[1]
 
     def build(self, device: str) -> nn.Module:
         """Build the model with seeded weights."""
         torch.manual_seed(0)
-        return build_model(self.model, **self.params).to(device)
+        if isinstance(self.model, str):
+            return build_model(self.model, **self.params).to(device)
+        return self.model(**self.params).to(device)
 
 
 #: Models at their published sizes.
 CASES = (
     Case(
-        "EDM denoiser", "edm-dynamics", noisy_molecules, 64, 8,
+        "EDM denoiser", "edm-dynamics", molecule_sizes, noisy_molecules, 64, 8,
         {"num_features": _NUM_FEATURES, "num_hidden": 256, "num_layers": 9},
     ),
-    Case("EGNN", "egnn", molecules, 96, 16, {"inputs": "molecule", "num_hidden": 128, "num_layers": 7}),
-    Case("LorentzNet", "lorentznet", jets, 32, 4, {"num_hidden": 72, "num_layers": 6}),
     Case(
-        "CGENN top", "cgenn-lorentz", jets, 8, 1,
+        "EGNN", "egnn", molecule_sizes, molecules, 96, 16,
+        {"inputs": "molecule", "num_hidden": 128, "num_layers": 7},
+    ),
+    Case("LorentzNet", "lorentznet", jet_sizes, jets, 32, 4, {"num_hidden": 72, "num_layers": 6}),
+    Case(
+        "CGENN top", "cgenn-lorentz", jet_sizes, jets, 8, 1,
         {"num_hidden": 72, "num_multivectors": 8, "num_layers": 4},
     ),
-    Case("CGENN n-body", "cgenn-nbody", particles, 100, 20),
+    Case("CGENN n-body", "cgenn-nbody", five_each, particles, 100, 20, {"num_hidden": 28, "num_layers": 3}),
 )  # fmt: skip
-
-
-class _Trainee:
-    """A model with its batch and optimizer, in one backend after another."""
-
-    def __init__(self, case: Case, num_graphs: int, device: str) -> None:
-        self.model, self.batch = case.build(device), case.batch(num_graphs, device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-6)
-        self.device = device
-
-    def forward(self) -> None:
-        """Predict, in evaluation mode."""
-        self.model.eval()
-        with torch.no_grad():
-            self.model(self.batch)
-
-    def step(self) -> None:
-        """Forward, backward and one step of the optimizer; the loss is a plain sum of squares."""
-        self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        out: Tensor = self.model(self.batch)
-        out.square().mean().backward()
-        self.optimizer.step()
-
-    def seconds(self, function: Callable[[], None]) -> float:
-        """Wall time of one call."""
-        self._wait()
-        start = time.perf_counter()
-        function()
-        self._wait()
-        return time.perf_counter() - start
-
-    def _wait(self) -> None:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-
-
-def time_case(
-    case: Case,
-    backends: list[str],
-    num_graphs: int,
-    device: str,
-    budget_s: float,
-    on_round: Callable[[int], None] = lambda _: None,
-) -> dict[str, tuple[float, float]]:
-    """Median seconds of a forward pass and of a training step for each backend.
-
-    The backends take turns in every round, so that a change of the load of the machine meets all of them.
-
-    Parameters
-    ----------
-    case, num_graphs
-        What to time.
-    backends
-        Names of kernel backends.
-    device
-        `cpu` or `cuda`.
-    budget_s
-        Rounds begin until so many seconds have passed, three at least and 25 at most.
-    on_round
-        Called with the number of rounds done.
-    """
-    warm = _Trainee(case, 1, device)
-    trainee = _Trainee(case, num_graphs, device)
-    for backend in backends:
-        with use_backend(backend):
-            warm.forward()
-            warm.step()
-    times: dict[str, list[tuple[float, float]]] = {backend: [] for backend in backends}
-    start = time.perf_counter()
-    for number in range(_MAX_ROUNDS):
-        if number >= _MIN_ROUNDS and time.perf_counter() - start > budget_s:
-            break
-        for backend in backends:
-            with use_backend(backend):
-                times[backend].append((trainee.seconds(trainee.forward), trainee.seconds(trainee.step)))
-        on_round(number + 1)
-    return {
-        backend: (
-            statistics.median(forward for forward, _ in rounds),
-            statistics.median(step for _, step in rounds),
-        )
-        for backend, rounds in times.items()
-    }
-
-
-def peak_of_step(case: Case, backend: str, num_graphs: int, device: str) -> float:
-    """Peak memory in MB of one training step above what the process held before it.
-
-    To be called in a fresh process: what the allocator kept from earlier work would hide the peak. The
-    libraries are woken up before by a step of a model that is too small to count.
-    """
-    layer = nn.Linear(8, 8).to(device)
-    layer(torch.ones(8, 8, device=device)).square().mean().backward()
-    torch.optim.Adam(layer.parameters()).step()
-    with use_backend(backend):
-        trainee = _Trainee(case, num_graphs, device)
-        reset_peak_memory()
-        before = peak_memory_mb()
-        trainee.step()
-        return max(peak_memory_mb() - before, 0.0)

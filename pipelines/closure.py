@@ -24,6 +24,9 @@ TABLES = ("geograph.models", "geograph.tasks", "pipelines.sources", "pipelines.p
 #: Modules that are left out, with all that only they need.
 BOUNDARY = ("pipelines.stage", "geograph.training.tracking")
 
+#: Folders of sources that a module compiles.
+_COMPILED = {"geograph.kernels.cpu.build": "geograph/kernels/cpu/src"}
+
 _SOURCES = {
     "molecules": ["generate.molecules", "readers.qm7", "readers.qm9", "readers.atoms"],
     "jets": ["generate.jets", "readers.top_tagging", "readers.jetclass"],
@@ -86,6 +89,9 @@ def closure(entry: str, choice: Collection[str]) -> list[str]:
             following = frozenset(m for m in following if m in choice or _is_common(m))
         todo += [module for module in (*following, *parents) if module not in seen]
     paths = {module_path(name) for name in seen}
+    for name, folder in _COMPILED.items():
+        if name in seen:
+            paths.update((REPOSITORY / folder).iterdir())
     return sorted(str(path.relative_to(REPOSITORY)) for path in paths if path is not None)
 
 

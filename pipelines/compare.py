@@ -79,6 +79,7 @@ def figures_of(params: Params, folder: Path) -> list[ReportFigure]:
         elif kind == "regression":
             figures += _regression_figures(task, names, params, folder)
         elif kind == "generation":
+            figures += _stability_figures(task, histories, folder)
             figures += _sample_figures(task, names, params, folder)
     return figures
 
@@ -107,6 +108,17 @@ def _class_names(task: str, count: int) -> list[str]:
     manifest = Path("data/processed") / task.rsplit("-", 1)[0] / "manifest.json"
     names = read_json(manifest).get("attributes", {}).get("class_names")
     return names or [str(number) for number in range(count)]
+
+
+def _stability_figures(
+    task: str, histories: dict[str, dict[str, list[float]]], folder: Path
+) -> list[ReportFigure]:
+    key = "val/atom_stability"
+    if not any(key in history for history in histories.values()):
+        return []
+    drawn = learning_curves(histories, key=key, ylabel="fraction of stable atoms", logarithmic=False)
+    path = save_figure(drawn, folder / f"{task}-stability.png")
+    return [ReportFigure(task, "Stable atoms among molecules generated during the training.", path)]
 
 
 def _regression_figures(task: str, names: list[str], params: Params, folder: Path) -> list[ReportFigure]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from geograph.datasets.loader import GraphLoader, ragged_arange
+from geograph.datasets.edges import ragged_rows
+from geograph.datasets.loader import GraphLoader
 from geograph.datasets.splits import PARTS, Split, read_split
 from geograph.datasets.store import Store
 from geograph.errors import ConfigError
@@ -35,6 +36,7 @@ class GraphData:
         shuffle: bool = False,
         seed: int = 0,
         max_edges: int | None = None,
+        balance_edges: bool = False,
     ) -> GraphLoader:
         """Return the loader of one part."""
         return GraphLoader(
@@ -45,6 +47,7 @@ class GraphData:
             seed=seed,
             y_columns=self.y_columns,
             max_edges=max_edges,
+            balance_edges=balance_edges,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -57,7 +60,7 @@ class GraphData:
         records = getattr(self.split, part)
         pointer = np.asarray(self.store.pointer(Level.NODE))
         counts = pointer[records + 1] - pointer[records]
-        rows = np.repeat(pointer[records], counts) + ragged_arange(counts)
+        rows = ragged_rows(pointer[records], counts)
         values = torch.from_numpy(np.asarray(self.store.field(field)[rows]))
         return values, torch.from_numpy(np.repeat(np.arange(len(records)), counts))
 

@@ -38,7 +38,7 @@ def featurizer(dataset: Dataset) -> Featurizer:
     table: dict[str, Featurizer] = {
         "molecules": partial(molecule_graph, **options),
         "jets": partial(jet_graph, **options),
-        "meshes": mesh_graph,
+        "meshes": partial(mesh_graph, **options),
         "nbody": nbody_graph,
     }
     return table[dataset.domain]

@@ -90,13 +90,15 @@ def learning_curves(
     axis = axes[0, 0]
     drawn = {name: history for name, history in histories.items() if key in history}
     for number, (name, history) in enumerate(drawn.items()):
-        marker = "o" if len(history[key]) <= _MAX_MARKED_POINTS else None
-        axis.plot(
-            _column(history, x, key), history[key], label=name, marker=marker, markersize=4, **_style(number)
-        )
+        values = np.asarray(history[key], dtype=float)
+        known = np.isfinite(values)  # an epoch without validation is a gap, which the line bridges
+        steps = np.asarray(_column(history, x, key), dtype=float)
+        marker = "o" if known.sum() <= _MAX_MARKED_POINTS else None
+        axis.plot(steps[known], values[known], label=name, marker=marker, markersize=4, **_style(number))
     _progress_axis(axis, x)
     axis.set_ylabel(ylabel)
-    if logarithmic and all(min(history[key], default=1.0) > 0 for history in drawn.values()):
+    lowest = min((np.nanmin(history[key]) for history in drawn.values() if len(history[key])), default=1.0)
+    if logarithmic and lowest > 0:
         axis.set_yscale("log")
     _legend(axis)
     return figure

@@ -12,15 +12,15 @@ say() { printf '\n== %s\n' "$*"; }
     echo "Name another one: make repro PYTHON=/path/to/python3.11" >&2
     exit 1
 }
-say "1/5 virtual environment in $venv"
+say "1/6 virtual environment in $venv"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check install --progress-bar on "$@"; }
 
-say "2/5 PyTorch, which the other packages build against"
+say "2/6 PyTorch, which the other packages build against"
 # shellcheck disable=SC2046
 pip $(grep -E '^(torch|setuptools|wheel)==' requirements.lock)
 
-say "3/5 the other packages (about 150)"
+say "3/6 the other packages (about 150)"
 rest=$(mktemp)
 trap 'rm -f "$rest"' EXIT
 grep -vE '^torch-scatter==' requirements.lock > "$rest"
@@ -29,7 +29,7 @@ pip -r "$rest" | grep --line-buffered -E '^(Collecting|Downloading|Installing|Su
     pip -q -r "$rest"
 }
 
-say "4/5 torch-scatter, compiled against the installed PyTorch (5 to 10 minutes the first time)"
+say "4/6 torch-scatter, compiled against the installed PyTorch (5 to 10 minutes the first time)"
 if "$venv/bin/python" -c 'import torch_scatter' 2> /dev/null; then
     echo "installed already"
 elif ! command -v "${CXX:-c++}" > /dev/null; then
@@ -53,6 +53,12 @@ else
     fi
 fi
 
-say "5/5 geograph itself"
+say "5/6 geograph itself"
 pip -q --no-deps --no-build-isolation -e .
+
+say "6/6 the CPU kernels, compiled for this machine (under a minute, once)"
+"$venv/bin/python" -m geograph.kernels.cpu.build || {
+    echo "Everything works without them, on PyTorch's own operations; training takes two to five times as long."
+    echo "To add them later, install a C++ compiler: they are built at their first use."
+}
 "$venv/bin/python" -c 'import geograph; print("geograph", geograph.__version__, "is ready")'

@@ -76,7 +76,9 @@ class Training(Strict):
     max_epochs: Positive
     max_minutes: PositiveFloat | None = None
     batch_size: Positive
-    max_edges: Positive | None = None
+    max_edges: Positive | None = None  # bound for each batch
+    balance_edges: bool = False  # training batches of about equal numbers of edges
+    prefetch: Count | None = None  # training batches made ahead in a thread; null: 2 on a GPU, else none
     max_steps: Positive | None = None
     gradient_clip: PositiveFloat | None = None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -86,6 +88,12 @@ class Training(Strict):
     monitor: str = "val/loss"
     mode: Literal["min", "max"] = "min"
     val_every: Positive = 1
+
+    @model_validator(mode="after")
+    def _batches(self) -> Training:
+        if self.balance_edges and self.max_edges is not None:
+            raise ValueError("balance_edges and max_edges exclude each other")
+        return self
 
 
 class Run(Strict):

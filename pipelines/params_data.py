@@ -135,7 +135,11 @@ class JetGraph(Strict):
 
 
 class MeshGraph(Strict):
-    """Meshes are graphs of their own edges."""
+    """Edges of mesh graphs: the sides of the triangles, or vertices that are near in space."""
+
+    edges: Literal["mesh", "radius", "knn"] = "mesh"
+    radius: PositiveFloat | None = None  # the largest radius of a mesh is one
+    k: Positive | None = None
 
 
 class NBodyGraph(Strict):

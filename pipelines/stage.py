@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -14,12 +15,15 @@ from typing import Any
 import typer
 
 from geograph.errors import GeographError
-from geograph.kernels import selected
 from geograph.training.provenance import md5_of, run_tags
 from geograph.training.tracking import Tracker, default_uri
+from pipelines import USUAL_THRESHOLD
 from pipelines.closure import REPOSITORY, closure, digest, model_choice, source_choice
 from pipelines.params import Params, Run
-from pipelines.validate import load_checked
+from pipelines.validate import load_known
+
+#: Stages that use this file compute with a backend of the kernels, and name it.
+_KERNELS = "geograph/kernels/dispatch.py"
 
 
 def main(run: Callable[[Params, str], None]) -> None:
@@ -28,7 +32,7 @@ def main(run: Callable[[Params, str], None]) -> None:
     def command(name: str, params: Path = Path("params.yaml")) -> None:
         """Run one item of the stage."""
         try:
-            run(load_checked(params), name)
+            run(load_known(params), name)
         except GeographError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
@@ -40,7 +44,18 @@ def main(run: Callable[[Params, str], None]) -> None:
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
-    app()
+    _settle()
+    try:
+        app()
+    finally:
+        # At its end the interpreter visits every object that is not frozen, for seconds.
+        gc.freeze()
+
+
+def _settle() -> None:
+    """Let the garbage collector pass over what the imports made, and work as usual on all that follows."""
+    gc.freeze()
+    gc.set_threshold(*USUAL_THRESHOLD)
 
 
 def task_name(run: Run) -> str:
@@ -115,9 +130,12 @@ def stage(
     tags |= {
         "geograph.stage": stage_name,
         "geograph.item": name,
-        "kernels": selected(params.kernels.backend),
         "data.sha256": str((data or {}).get("sha256", "")),
     }
+    if _KERNELS in files:
+        from geograph.kernels import selected
+
+        tags["kernels"] = selected(params.kernels.backend)
     uri = tracking_uri(params)
     inputs = [(data["name"], data["sha256"], f"data/processed/{data['name']}")] if data else []
     with Tracker.start(

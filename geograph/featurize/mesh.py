@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
-from geograph.errors import DataError
+from geograph.errors import ConfigError, DataError
 from geograph.featurize.cast import cast_fields, class_label
-from geograph.featurize.edges import mesh_edges
+from geograph.featurize.edges import edges_by_rule, mesh_edges
 from geograph.generate.mesh_deform import is_watertight, normalise, signed_volume
 from geograph.records import Mesh
+
+MESH_EDGES = ("mesh", "radius", "knn")
 
 #: A normal shorter than this share of the area around its vertex has no direction.
 _DEGENERATE = 1e-9
@@ -48,7 +50,9 @@ def vertex_geometry(
     return np.divide(normal, length, out=np.zeros_like(normal), where=has_direction), area
 
 
-def mesh_graph(mesh: Mesh) -> dict[str, np.ndarray]:
+def mesh_graph(
+    mesh: Mesh, *, edges: str = "mesh", radius: float | None = None, k: int | None = None
+) -> dict[str, np.ndarray]:
     """Return the graph of a mesh: `pos`, `normal`, `area`, `edge_index` and, where known, the class `y`.
 
     Positions are moved and scaled so that the surface centroid lies at the origin and the largest radius is
@@ -58,22 +62,38 @@ def mesh_graph(mesh: Mesh) -> dict[str, np.ndarray]:
     ----------
     mesh
         The record.
+    edges
+        `mesh` joins the ends of each side of a triangle; `radius` and `knn` join vertices that are near in
+        space, wherever they are on the surface.
+    radius
+        For `radius`: largest distance on the scaled surface, whose largest radius is one.
+    k
+        For `knn`: number of neighbours.
 
     Raises
     ------
+    ConfigError
+        If the edge rule is unknown or lacks its parameter.
     DataError
-        If all vertices coincide.
+        If all vertices coincide, or there are fewer than `k + 1`.
     """
+    if edges not in MESH_EDGES:
+        raise ConfigError(f"`edges` must be one of {', '.join(MESH_EDGES)}, got {edges!r}.")
     vertices = normalise(mesh.vertices.astype(np.float64), mesh.faces)
     if not np.any(vertices):
         raise DataError("all vertices coincide", record=mesh.id, remedy="remove the mesh")
     normal, area = vertex_geometry(vertices, mesh.faces)
+    edge_index = (
+        mesh_edges(mesh.faces, len(vertices))
+        if edges == "mesh"
+        else edges_by_rule(vertices, "knn" if edges == "knn" else "radius", radius=radius, k=k)
+    )
     return cast_fields(
         {
             "pos": vertices,
             "normal": normal,
             "area": area,
-            "edge_index": mesh_edges(mesh.faces, len(vertices)),
+            "edge_index": edge_index,
             "y": class_label(mesh.label),
         }
     )

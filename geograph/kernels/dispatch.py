@@ -1,8 +1,9 @@
 """Choice of the backend that runs the graph kernels, and the checked entry points that layers call.
 
 A backend is chosen by, in this order: the argument `backend`, the context manager `use_backend`, the
-environment variable GEOGRAPH_KERNELS, else "auto". A backend that was asked for by name runs or raises; it is
-never replaced.
+environment variable GEOGRAPH_KERNELS, else "auto": the fused backend of the tensors' device where it works
+and knows their type, else `native`. A backend that was asked for by name runs or raises; it is never
+replaced.
 """
 
 from __future__ import annotations
@@ -30,9 +31,15 @@ BACKENDS: dict[str, str] = {
     "reference": "geograph.kernels.reference",
     "native": "geograph.kernels.native",
     "torch_scatter": "geograph.kernels.scatter",
+    "cpu": "geograph.kernels.cpu",
+    "triton": "geograph.kernels.triton",
 }
 
-_AUTO = "native"
+#: Backends that run whole edge networks, by name, with the type of device that they run on.
+FUSED = {"cpu": "cpu", "triton": "cuda"}
+
+_FALLBACK = "native"
+_FUSED_TYPES = {"cpu": (torch.float32, torch.float64), "cuda": (torch.float32, torch.float64, torch.bfloat16)}
 _REDUCTIONS = ("sum", "mean", "max")
 _CHOICE: ContextVar[str | None] = ContextVar("geograph_kernel_backend", default=None)
 
@@ -55,23 +62,52 @@ def backends() -> list[BackendStatus]:
     return rows
 
 
-def selected(backend: str | None = None) -> str:
+def selected(backend: str | None = None, tensor: Tensor | None = None) -> str:
     """Name of the backend that a call made here and now would use.
+
+    Parameters
+    ----------
+    backend
+        Name, or None for the choice of context and environment.
+    tensor
+        Input of the call; None asks for the device that a training would use here.
 
     Raises
     ------
     BackendError
-        If the name is unknown or the backend cannot run here.
+        If the name is unknown or the backend cannot run here or on the device of the tensor.
     """
     name = backend or _CHOICE.get() or os.environ.get(ENVIRONMENT) or "auto"
+    device = tensor.device.type if tensor is not None else "cuda" if torch.cuda.is_available() else "cpu"
     if name == "auto":
-        return _AUTO
+        return _automatic(device, torch.float32 if tensor is None else tensor.dtype)
     if name not in BACKENDS:
         raise BackendError(f"`backend` must be one of auto, {', '.join(BACKENDS)}, got {name!r}.")
     reason = _module(name).unavailable()
+    if reason is None and tensor is not None and not _runs_on(name, device):
+        reason = f"it runs on {FUSED[name]}, the data are on {device}"
     if reason is not None:
         raise BackendError(f"The kernel backend {name!r} was asked for but cannot run here: {reason}.")
     return name
+
+
+def _runs_on(name: str, device: str) -> bool:
+    """Whether a backend takes tensors of a device; Triton's interpreter takes those of the CPU."""
+    return FUSED.get(name, device) == device or (name == "triton" and "TRITON_INTERPRET" in os.environ)
+
+
+def _automatic(device: str, dtype: torch.dtype) -> str:
+    is_mixed = torch.is_autocast_enabled(device)
+    for name, place in FUSED.items():
+        fits = place == device and name in BACKENDS and dtype in _FUSED_TYPES[place] and not is_mixed
+        if fits and _module(name).unavailable() is None:
+            return name
+    return _FALLBACK
+
+
+def implementation(name: str) -> ModuleType:
+    """Return the module of a backend."""
+    return _module(name)
 
 
 @contextmanager
@@ -117,7 +153,7 @@ def segment_reduce(
     _check_reduce(reduce)
     if index is None:
         index = segment_index(ptr, src.shape[0])
-    result: Tensor = _module(selected(backend)).segment_reduce(src, ptr, index, reduce)
+    result: Tensor = _module(selected(backend, src)).segment_reduce(src, ptr, index, reduce)
     return result
 
 
@@ -172,7 +208,7 @@ def pair_linear(
         raise ShapeError(
             f"`weight` must have {columns} columns (two nodes and their edge), got {weight.shape[1]}."
         )
-    result: Tensor = _module(selected(backend)).pair_linear(h, edge_attr, weight, bias, edge_index)
+    result: Tensor = _module(selected(backend, h)).pair_linear(h, edge_attr, weight, bias, edge_index)
     return result
 
 
@@ -203,7 +239,7 @@ def gather_scatter(
         Name of a backend for this call.
     """
     _check_reduce(reduce)
-    module = _module(selected(backend))
+    module = _module(selected(backend, values))
     result: Tensor = module.gather_scatter(values, edge_weight, edge_index, ptr, reduce)
     return result
 

@@ -7,7 +7,8 @@ For left and right factors of n channels the element-wise product is
 and the fully connected one sums over the n input channels with weights :math:`w_{mn,ijk}`; (i, j, k) runs
 over the paths of the algebra. `reference` contracts the dense Cayley table: it is the specification.
 `native` uses that every pair (left blade, output blade) has one right blade, so 4^n of the 8^n entries
-(256 of 4096 for Cl(1, 3)), and recomputes the products in the backward pass instead of keeping them.
+(256 of 4096 for Cl(1, 3)), and recomputes the products in the backward pass instead of keeping them;
+`cpu` does the same in C++, on tiles whose lanes are channels.
 
 References
 ----------
@@ -16,6 +17,7 @@ Ruhe et al. (2023), arXiv:2305.11141, section 4, Eqs. (11) to (13).
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ from torch import Tensor
 from geograph.algebra.clifford import CliffordAlgebra
 from geograph.errors import BackendError, ShapeError
 from geograph.kernels import dispatch
+from geograph.kernels.derivatives import composed_gradients
 
 #: Elements of one block of blade products on a CPU: what stays in a second-level cache.
 _CPU_BLOCK = 1 << 16
@@ -74,7 +77,7 @@ def geometric_product(
             f"`weight` must end in (channels, paths) = {want} after at most one axis of output channels, "
             f"got shape {tuple(weight.shape)}."
         )
-    name = dispatch.selected(backend)
+    name = dispatch.selected(backend, left)
     if name not in BACKENDS:
         raise BackendError(
             f"The kernel backend {name!r} has no geometric product; choose one of {', '.join(BACKENDS)}."
@@ -118,8 +121,44 @@ def native(
     return product
 
 
-#: Implementations by backend name. torch_scatter reduces segments, so it takes the native form here.
-BACKENDS = {"reference": reference, "native": native, "torch_scatter": native}
+def cpu(
+    left: Float[Tensor, "items channels blades"],
+    right: Float[Tensor, "items channels blades"],
+    weight: Float[Tensor, "*out channels paths"],
+    algebra: CliffordAlgebra,
+) -> Float[Tensor, "items out_channels blades"]:
+    """Run the C++ kernels, on float32 and float64; other and mixed types take the native form."""
+    types = {left.dtype, right.dtype, weight.dtype}
+    if len(types) > 1 or not types <= {torch.float32, torch.float64}:
+        return native(left, right, weight, algebra)
+    product: Tensor = _CompiledProduct.apply(left, right, weight, algebra)
+    return product
+
+
+#: Implementations by backend name. Backends without a product of their own take the native form here.
+BACKENDS = {"reference": reference, "native": native, "torch_scatter": native, "triton": native, "cpu": cpu}
+
+
+class _CompiledProduct(torch.autograd.Function):
+    """The product of the backend `cpu`; a second derivative goes through the native form."""
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, weight: Tensor, algebra: CliffordAlgebra) -> Tensor:
+        from geograph.kernels.cpu import clifford
+
+        ctx.save_for_backward(left, right, weight)
+        ctx.algebra = algebra
+        return clifford.product_forward(left, right, weight, algebra)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from geograph.kernels.cpu import clifford
+
+        inputs: tuple[Tensor, Tensor, Tensor] = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            plain = functools.partial(native, algebra=ctx.algebra)
+            return *composed_gradients(plain, inputs, ctx.needs_input_grad[:3], grad), None
+        return *clifford.product_backward(grad, *inputs, algebra=ctx.algebra), None
 
 
 def _plain(left: Tensor, right: Tensor, mix: Tensor, partner: Tensor) -> Tensor:
@@ -170,11 +209,8 @@ class _SparseProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         left, right, mix, partner = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
-            wanted = [t for t, need in zip((left, right, mix), ctx.needs_input_grad, strict=False) if need]
-            grads = iter(
-                torch.autograd.grad(_plain(left, right, mix, partner), wanted, grad, create_graph=True)
-            )
-            return *(next(grads) if need else None for need in ctx.needs_input_grad[:3]), None
+            plain = functools.partial(_plain, partner=partner)
+            return *composed_gradients(plain, (left, right, mix), ctx.needs_input_grad[:3], grad), None
         return *_first_derivatives(left, right, mix, partner, grad), None
 
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from geograph.algebra.clifford import CliffordAlgebra
 from geograph.errors import ConfigError
 from geograph.kernels import segment_reduce
+from geograph.kernels.clifford_messages import MessageWeights, clifford_messages
 from geograph.layers.multivector import invariants
-from geograph.layers.multivector_product import ProductKind, clifford_mlp, product_block
+from geograph.layers.multivector_product import ProductBlock, ProductKind, clifford_mlp, product_block
 
 Aggregation: TypeAlias = Literal["mean", "sum"]
 
@@ -173,25 +174,33 @@ class LorentzCliffordLayer(nn.Module):
         edge_ptr: Int[Tensor, " nodes_plus_one"],
     ) -> tuple[Float[Tensor, "nodes features"], Float[Tensor, "nodes channels blades"]]:
         """Update the nodes."""
-        target = edge_index[1]
-        m_x, m_h = self._messages(h, x, vectors, edge_index)
-        x_received = segment_reduce(m_x, edge_ptr, self.aggregation, index=target)
-        h_received = segment_reduce(m_h, edge_ptr, self.aggregation, index=target)
+        x_received, h_received = clifford_messages(
+            h,
+            x,
+            vectors,
+            self._message_weights(),
+            edge_index,
+            edge_ptr,
+            self.algebra,
+            reduce=self.aggregation,
+        )
         x_new = self.update_vector(torch.cat([x, x_received, vectors], dim=1))
         flat = invariants(x, self.algebra).flatten(1)
         h_new = self.update_scalar(torch.cat([h, h_received, flat, scalars], dim=1))
         x_new = self._gated(x_new, h_new, self.gate_update)
         return (h_new + h, x_new + x) if self.is_residual else (h_new, x_new)
 
-    def _messages(self, h: Tensor, x: Tensor, vectors: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
-        source, target = edge_index[0], edge_index[1]
-        x_i, x_j = x.index_select(0, target), x.index_select(0, source)
-        p_i, p_j = vectors.index_select(0, target), vectors.index_select(0, source)
-        m_x = self.message_vector(torch.cat([x_i, x_j, x_i - x_j, p_i - p_j, p_i, p_j], dim=1))
-        h_i, h_j = h.index_select(0, target), h.index_select(0, source)
-        flat = invariants(m_x, self.algebra).flatten(1)
-        m_h = self.message_scalar(torch.cat([flat, h_i, h_j, h_i - h_j], dim=1))
-        return self._gated(m_x, m_h, self.gate_message), m_h
+    def _message_weights(self) -> MessageWeights:
+        first, norm, _, last, _ = self.message_scalar
+        assert isinstance(first, nn.Linear)
+        assert isinstance(norm, nn.BatchNorm1d)
+        gate = None
+        if self.gate_message is not None:
+            inner, _, outer = self.gate_message
+            gate = (*_linear(inner), *_linear(outer))
+        block = self.message_vector
+        assert isinstance(block, ProductBlock)
+        return MessageWeights(block.weights, first.weight, norm, *_linear(last), gate)
 
     def _gated(self, x: Tensor, h: Tensor, gate: nn.Module | None) -> Tensor:
         if gate is None:
@@ -202,3 +211,9 @@ class LorentzCliffordLayer(nn.Module):
 
 def _gate(num_hidden: int, num_gates: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(num_hidden, num_hidden), nn.ReLU(), nn.Linear(num_hidden, num_gates))
+
+
+def _linear(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias."""
+    assert isinstance(layer, nn.Linear)
+    return layer.weight, layer.bias

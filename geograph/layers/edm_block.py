@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from geograph.kernels import segment_reduce
-from geograph.layers.mlp import PairLinear
+from geograph.kernels.edge_network import edge_network
+from geograph.layers.mlp import PairLinear, edge_network_weights
 
 #: Keeps the gradient of the distance finite for coincident atoms.
 _DISTANCE_FLOOR = 1e-8
@@ -31,7 +32,7 @@ def squared_distances(
 
 
 class PairMLP(nn.Module):
-    """Two linear layers with SiLU on [h_i, h_j, e_ij].
+    """Two linear layers with SiLU on [h_i, h_j, e_ij], the parameters of an edge network.
 
     Parameters
     ----------
@@ -45,16 +46,6 @@ class PairMLP(nn.Module):
         super().__init__()
         self.first = PairLinear(num_node, num_edge, hidden)
         self.second = nn.Linear(hidden, hidden)
-
-    def forward(
-        self,
-        node: Float[Tensor, "n f"],
-        edge: Float[Tensor, "e d"],
-        edge_index: Int[Tensor, "2 e"],
-    ) -> Float[Tensor, "e hidden"]:
-        """Features of each edge."""
-        silu = nn.functional.silu
-        return silu(self.second(silu(self.first(node, edge, edge_index))))
 
 
 class EDMMessageLayer(nn.Module):
@@ -92,10 +83,10 @@ class EDMMessageLayer(nn.Module):
         edge_ptr: Int[Tensor, " num_ptr"],
     ) -> Float[Tensor, "n f"]:
         """Update the features of each node."""
-        message = self.message(node, edge, edge_index)
-        if self.attention is not None:
-            message = message * torch.sigmoid(self.attention(message))
-        total = segment_reduce(message, edge_ptr, "sum", index=edge_index[1]) / self.normalization_factor
+        weights = edge_network_weights(self.message.first, self.message.second, self.attention)
+        total, _ = edge_network(node, edge, weights, edge_index, edge_ptr)
+        assert total is not None
+        total = total / self.normalization_factor
         hidden = nn.functional.silu(self.update_first(torch.cat([node, total], dim=1)))
         return node + self.update_second(hidden)
 
@@ -160,7 +151,9 @@ class EDMBlock(nn.Module):
         edge = torch.cat([distance2, input_distance2], dim=1)
         for layer in self.message_layers:
             node = layer(node, edge, edge_index, edge_ptr)
-        length = self.move_length(self.move(node, edge, edge_index))
+        weights = edge_network_weights(self.move.first, self.move.second, None, self.move_length)
+        _, length = edge_network(node, edge, weights, edge_index, edge_ptr, wants_sum=False)
+        assert length is not None
         if self.has_tanh:
             length = self.coordinate_range * torch.tanh(length)
         direction = difference / ((distance2 + _DISTANCE_FLOOR).sqrt() + self.norm_constant)

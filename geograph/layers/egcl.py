@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from geograph.kernels import segment_reduce
-from geograph.layers.mlp import PairLinear, mlp, signed_log
+from geograph.kernels.edge_network import edge_network
+from geograph.layers.mlp import PairLinear, edge_network_weights, mlp, signed_log
 
 #: Added to the norm that divides a difference vector, as in the released code.
 _NORM_EPSILON = 1e-8
@@ -97,28 +98,28 @@ class EGCL(nn.Module):
         target = edge_index[1]
         difference = pos.index_select(0, target) - pos.index_select(0, edge_index[0])
         radial = difference.square().sum(dim=1, keepdim=True)
-        message = self._message(h, radial, edge_attr, edge_index)
-        if self.coord_mlp is not None:
+        total, length = self._edges(h, radial, edge_attr, edge_index, edge_ptr)
+        if self.coord_mlp is not None and length is not None:
             if self.normalize:
                 difference = difference / (radial.sqrt().detach() + _NORM_EPSILON)
-            shift = difference * self.coord_mlp(message)
+            shift = difference * self.coord_mlp[3:](length)
             update = segment_reduce(shift, edge_ptr, self.coords_agg, index=target)
             if self.velocity_mlp is not None and vel is not None:
                 update = update + self.velocity_mlp(h) * vel
             pos = pos + update.to(pos.dtype)
-        if self.node_mlp is not None:
-            total = segment_reduce(message, edge_ptr, "sum", index=target)
+        if self.node_mlp is not None and total is not None:
             out = self.node_mlp(torch.cat([h, total.to(h.dtype)], dim=1))
             h = h + out if self.is_residual else out
         return h, pos
 
-    def _message(self, h: Tensor, radial: Tensor, edge_attr: Tensor | None, edge_index: Tensor) -> Tensor:
+    def _edges(
+        self, h: Tensor, radial: Tensor, edge_attr: Tensor | None, edge_index: Tensor, edge_ptr: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the summed messages, and phi_x before its tanh."""
         scalar = signed_log(radial) if self.is_radial_compressed else radial
         scalars = scalar if edge_attr is None else torch.cat([scalar, edge_attr], dim=1)
-        message = self.edge_mlp(self.edge_linear(h, scalars, edge_index))
-        if self.attention is not None:
-            message = message * torch.sigmoid(self.attention(message))
-        return message
+        weights = edge_network_weights(self.edge_linear, self.edge_mlp[1], self.attention, self.coord_mlp)
+        return edge_network(h, scalars, weights, edge_index, edge_ptr, wants_sum=self.node_mlp is not None)
 
 
 def _coordinate_mlp(num_hidden: int, has_tanh: bool) -> nn.Sequential:

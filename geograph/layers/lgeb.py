@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from geograph.algebra.minkowski import minkowski_dot, minkowski_norm2
 from geograph.kernels import segment_reduce
-from geograph.layers.mlp import PairLinear, signed_log
+from geograph.kernels.edge_network import edge_network
+from geograph.layers.mlp import PairLinear, edge_network_weights, signed_log
 
 
 class RaggedBatchNorm(nn.BatchNorm1d):
@@ -101,13 +102,14 @@ class LGEB(nn.Module):
         difference = x_target - x_source
         products = torch.stack([minkowski_norm2(difference), minkowski_dot(x_target, x_source)], dim=1)
         invariants = signed_log(products).to(h.dtype)
-        message = self.edge_mlp(self.edge_linear(h, invariants, edge_index))
-        message = message * torch.sigmoid(self.gate(message))
-        if self.vector_mlp is not None:
-            weight = self.vector_mlp(message).to(x.dtype)
-            shift = (difference * weight).clamp(-self.clamp, self.clamp)
+        weights = edge_network_weights(
+            self.edge_linear, self.edge_mlp[2], self.gate, self.vector_mlp, self.edge_mlp[0]
+        )
+        total, length = edge_network(h, invariants, weights, edge_index, edge_ptr, activation="relu")
+        assert total is not None
+        if length is not None:
+            shift = (difference * length.to(x.dtype)).clamp(-self.clamp, self.clamp)
             x = x + self.c_weight * segment_reduce(shift, edge_ptr, "mean", index=target)
-        total = segment_reduce(message, edge_ptr, "sum", index=target)
         return h + self.node_mlp(torch.cat([h, total, scalars], dim=1)), x
 
 

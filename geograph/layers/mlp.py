@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from geograph.kernels import pair_linear
+from geograph.kernels.edge_network import EdgeNetworkWeights
 
 
 class PairLinear(nn.Module):
@@ -39,6 +40,48 @@ class PairLinear(nn.Module):
     ) -> Float[Tensor, "edges outputs"]:
         """Apply the map on each edge."""
         return pair_linear(h, edge_attr, self.weight, self.bias, edge_index)
+
+
+def edge_network_weights(
+    pair: PairLinear,
+    second: nn.Module,
+    gate: nn.Linear | None = None,
+    head: nn.Sequential | nn.Linear | None = None,
+    norm: nn.Module | None = None,
+) -> EdgeNetworkWeights:
+    """Gather the parameters of the modules that make an edge network.
+
+    Parameters
+    ----------
+    pair, second
+        The two linear layers of the message.
+    gate
+        Linear map to the logit of the gate.
+    head
+        Network from message to length: one linear map, or two with an activation between them; neither
+        the last bias nor what follows in the sequence is read.
+    norm
+        Batch norm between `pair` and its activation.
+    """
+    first, last = (head[0], head[2]) if isinstance(head, nn.Sequential) else (None, head)
+    weight, bias = _parameters(second)
+    gate_weight, gate_bias = _parameters(gate)
+    head_weight, head_bias = _parameters(first)
+    length_weight, _ = _parameters(last)
+    if weight is None or bias is None or not (norm is None or isinstance(norm, nn.BatchNorm1d)):
+        raise TypeError("`second` must be a linear layer with a bias and `norm` a batch norm.")
+    return EdgeNetworkWeights(
+        pair.weight, pair.bias, weight, bias, norm, gate_weight, gate_bias, head_weight, head_bias,
+        length_weight,
+    )  # fmt: skip
+
+
+def _parameters(layer: nn.Module | None) -> tuple[Tensor | None, Tensor | None]:
+    if layer is None:
+        return None, None
+    if not isinstance(layer, nn.Linear):
+        raise TypeError(f"An edge network is made of linear layers, got {type(layer).__name__}.")
+    return layer.weight, layer.bias
 
 
 def mlp(

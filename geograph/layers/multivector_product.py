@@ -7,6 +7,7 @@ Ruhe et al. (2023), arXiv:2305.11141, section 4, Eqs. (11) to (13).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from geograph.algebra.clifford import CliffordAlgebra
 from geograph.errors import ConfigError
-from geograph.kernels.geometric_product import geometric_product
+from geograph.kernels import clifford as _kernels
+from geograph.kernels.clifford import BlockWeights
 from geograph.layers.multivector import GradeNormalization, MVLayerNorm, MVLinear, MVSiLU
 
 ProductKind: TypeAlias = Literal["fully_connected", "elementwise"]
@@ -50,9 +52,7 @@ class SteerableGeometricProduct(nn.Module):
 
     def forward(self, x: Float[Tensor, "items channels blades"]) -> Float[Tensor, "items channels blades"]:
         """Apply the layer."""
-        right = self.normalization(self.linear_right(x))
-        product = geometric_product(x, right, self.weight, self.algebra)
-        return (self.linear_left(x) + product) / 2**0.5
+        return _kernels.product_block(x, product_weights(self), self.algebra)
 
 
 class FullyConnectedSteerableGeometricProduct(nn.Module):
@@ -88,13 +88,48 @@ class FullyConnectedSteerableGeometricProduct(nn.Module):
 
     def forward(self, x: Float[Tensor, "items channels blades"]) -> Float[Tensor, "items out blades"]:
         """Apply the layer."""
-        right = self.normalization(self.linear_right(x))
-        product = geometric_product(x, right, self.weight, self.algebra)
-        return (self.linear_left(x) + product) / 2**0.5
+        return _kernels.product_block(x, product_weights(self), self.algebra)
 
 
 def _normalization(algebra: CliffordAlgebra, features: int, init: float | None) -> nn.Module:
     return nn.Identity() if init is None else GradeNormalization(algebra, features, init)
+
+
+def product_weights(
+    layer: SteerableGeometricProduct | FullyConnectedSteerableGeometricProduct,
+) -> BlockWeights:
+    """Parameters of a product layer, in the form that the kernels take."""
+    return BlockWeights(
+        right=layer.linear_right.weight,
+        left=layer.linear_left.weight,
+        path=layer.weight,
+        norm=getattr(layer.normalization, "a", None),
+        left_bias=layer.linear_left.bias,
+    )
+
+
+class ProductBlock(nn.Sequential):
+    """One nonlinear block, run by the kernel backends; see `product_block`."""
+
+    @property
+    def weights(self) -> BlockWeights:
+        """All parameters."""
+        product, layer = self[-2], self[-1]
+        assert isinstance(product, SteerableGeometricProduct | FullyConnectedSteerableGeometricProduct)
+        assert isinstance(layer, MVLayerNorm)
+        weights = replace(product_weights(product), layer=layer.a)
+        if len(self) == 2:
+            return weights
+        linear, gate = self[0], self[1]
+        assert isinstance(linear, MVLinear)
+        assert isinstance(gate, MVSiLU)
+        return replace(weights, first=linear.weight, first_bias=linear.bias, gate_a=gate.a, gate_b=gate.b)
+
+    def forward(self, x: Float[Tensor, "items channels blades"]) -> Float[Tensor, "items out blades"]:
+        """Apply the block."""
+        layer = self[-1]
+        assert isinstance(layer, MVLayerNorm)
+        return _kernels.product_block(x, self.weights, layer.algebra)
 
 
 def product_block(
@@ -104,7 +139,7 @@ def product_block(
     *,
     kind: ProductKind = "elementwise",
     normalization_init: float | None = 0.0,
-) -> nn.Sequential:
+) -> ProductBlock:
     """One nonlinear block from `in_features` to `out_features` multivector channels.
 
     Parameters
@@ -125,7 +160,7 @@ def product_block(
         If `kind` is neither of the two.
     """
     if kind == "fully_connected":
-        return nn.Sequential(
+        return ProductBlock(
             FullyConnectedSteerableGeometricProduct(
                 algebra, in_features, out_features, normalization_init=normalization_init
             ),
@@ -133,7 +168,7 @@ def product_block(
         )
     if kind != "elementwise":
         raise ConfigError(f"`product` must be one of {', '.join(PRODUCT_KINDS)}, got {kind!r}.")
-    return nn.Sequential(
+    return ProductBlock(
         MVLinear(algebra, in_features, out_features),
         MVSiLU(algebra, out_features),
         SteerableGeometricProduct(algebra, out_features, normalization_init=normalization_init),

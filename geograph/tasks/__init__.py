@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geograph.errors import ConfigError
-from geograph.tasks.base import Task
+
+if TYPE_CHECKING:
+    from geograph.tasks.base import Task
 
 _PLACES = {
     "regression": ("geograph.tasks.regression", "RegressionTask"),
@@ -18,7 +20,7 @@ _PLACES = {
 }
 
 
-class _LazyTable(Mapping[str, type[Task]]):
+class _LazyTable(Mapping[str, "type[Task]"]):
     """Kind -> class of task; a task's module is imported when it is first asked for."""
 
     def __getitem__(self, kind: str) -> type[Task]:
@@ -52,6 +54,15 @@ def build_task(kind: str, **params: Any) -> Task:
     except TypeError as error:
         raise ConfigError(f"a {kind} task cannot be built from these parameters: {error}.") from error
     return task(**params)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the base class when it is first asked for: the metrics beside it need no Lightning."""
+    if name != "Task":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from geograph.tasks.base import Task
+
+    return Task
 
 
 __all__ = ["TASKS", "Task", "build_task"]

@@ -1,11 +1,14 @@
-"""What a training asks of its loaders, and how they learn the epoch."""
+"""What a training asks of its loaders, how they learn the epoch, and batches that are made ahead."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, cast, runtime_checkable
 
 import lightning
+import torch
 from torch_geometric.data import Data
 
 from geograph.errors import ConfigError
@@ -59,3 +62,75 @@ class EpochLoader:
             self._set_epoch(cast(Any, self.trainer.fit_loop.epoch_progress.current).processed)
             self.length = len(cast(Any, self.loader))
         yield from self.loader
+
+
+class Prefetch:
+    """Makes the next batches in a background thread while the present one is worked on.
+
+    The batches and their order are those of the loader. An error of the loader is raised where its batch is
+    asked for. The thread ends with the pass, also when that is left early. On a CUDA device the batches are
+    copied there from pinned memory, on a stream of their own.
+
+    Parameters
+    ----------
+    loader
+        Loader with a length.
+    depth
+        Batches that are kept ready.
+    device
+        Where the batches are wanted; None leaves them where they are.
+
+    Raises
+    ------
+    ConfigError
+        If `depth` is below 1.
+    """
+
+    def __init__(self, loader: Loader, *, depth: int = 2, device: torch.device | str | None = None) -> None:
+        if depth < 1:
+            raise ConfigError(f"`depth` must be at least 1, got {depth}.")
+        self.loader, self.depth = loader, depth
+        self.device = None if device is None else torch.device(device)
+        self._stream: Any = None
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass."""
+        self.loader.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Data]:
+        # The pass begins here, so that its order is settled before the thread runs.
+        return self._pass(iter(self.loader))
+
+    def _pass(self, batches: Iterator[Data]) -> Iterator[Data]:
+        waiting: deque[Future[tuple[Data | None, Any]]] = deque()
+        pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+        try:
+            waiting.extend(pool.submit(self._prepare, batches) for _ in range(self.depth))
+            while True:
+                batch, ready = waiting.popleft().result()
+                if batch is None:
+                    return
+                waiting.append(pool.submit(self._prepare, batches))
+                if ready is not None:
+                    stream = torch.cuda.current_stream(self.device)
+                    stream.wait_event(ready)
+                    batch.record_stream(stream)
+                yield batch
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _prepare(self, batches: Iterator[Data]) -> tuple[Data | None, Any]:
+        """Return the next batch where it is wanted, None at the end, and the event of its arrival."""
+        batch = next(batches, None)
+        if batch is None or self.device is None:
+            return batch, None
+        if self.device.type != "cuda":
+            return batch.to(self.device), None
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self.device)
+        with torch.cuda.stream(self._stream):
+            batch = batch.pin_memory().to(self.device, non_blocking=True)
+            return batch, self._stream.record_event()

@@ -9,10 +9,9 @@ import platform
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import geograph
 from geograph.errors import DataError
@@ -95,7 +94,7 @@ def run_tags(root: str | Path | None = None, deps: Iterable[str | Path] = ()) ->
     tags = {
         "host": socket.gethostname(),
         "geograph": geograph.__version__,
-        "torch": str(torch.__version__),
+        "torch": version("torch"),  # read without the import, which takes seconds
         "python": platform.python_version(),
     }
     for variable, tag in (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from geograph.errors import DataError
+from geograph.errors import ConfigError, DataError
 from geograph.featurize.mesh import mesh_graph, vertex_geometry
 from geograph.generate.mesh_deform import random_rotation
 from geograph.records import Mesh
@@ -85,3 +85,23 @@ def test_graph_does_not_depend_on_place_and_size():
 def test_mesh_without_extent():
     with pytest.raises(DataError, match="record dot: all vertices coincide; remove the mesh"):
         mesh_graph(Mesh(np.ones((3, 3)), np.array([[0, 1, 2]]), id="dot"))
+
+
+def test_edges_between_vertices_that_are_near_in_space():
+    vertices, faces = _torus()
+    mesh = Mesh(vertices=vertices, faces=faces, id="torus")
+    near = mesh_graph(mesh, edges="knn", k=5)
+    assert np.array_equal(np.bincount(near["edge_index"][1]), np.full(len(vertices), 5))
+    within = mesh_graph(mesh, edges="radius", radius=0.8)
+    source, target = within["edge_index"]
+    assert np.linalg.norm(within["pos"][source] - within["pos"][target], axis=1).max() <= 0.8 + 1e-6
+    assert within["edge_index"].shape[1] > mesh_graph(mesh)["edge_index"].shape[1]
+
+
+def test_edge_rules_are_checked():
+    vertices, faces = _torus()
+    mesh = Mesh(vertices=vertices, faces=faces, id="torus")
+    with pytest.raises(ConfigError, match="`edges` must be one of mesh, radius, knn, got 'complete'"):
+        mesh_graph(mesh, edges="complete")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="`edges` is 'knn', so that `k` must be given"):
+        mesh_graph(mesh, edges="knn")

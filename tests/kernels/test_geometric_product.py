@@ -85,6 +85,18 @@ def test_second_derivative_where_one_factor_is_constant() -> None:
 
 
 @both_kinds
+def test_second_derivative_where_one_factor_depends_on_the_other(outputs: int | None) -> None:
+    left, _, weight, algebra = arguments((1, 1), outputs, items=2)
+    results = []
+    for function in (reference, native):
+        product = function(left, left.square(), weight, algebra)
+        (slope,) = torch.autograd.grad(product.square().sum(), left, create_graph=True)
+        results.append((slope, *torch.autograd.grad(slope.square().sum(), (left, weight))))
+    for wanted, ours in zip(*results, strict=True):
+        assert torch.allclose(ours, wanted, rtol=1e-10, atol=1e-10)
+
+
+@both_kinds
 def test_non_contiguous_factors(outputs: int | None) -> None:
     left, right, weight, algebra = arguments((1, 1, 1), outputs)
     flipped = left.detach().permute(2, 1, 0).contiguous().permute(2, 1, 0)
@@ -129,14 +141,14 @@ def test_backend_is_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     monkeypatch.setattr(module, "BACKENDS", marked)
     left, right, weight, algebra = arguments((1, 1), None)
-    geometric_product(left, right, weight, algebra)
+    geometric_product(left, right, weight, algebra, backend="native")
     with use_backend("reference"):
         geometric_product(left, right, weight, algebra)
     geometric_product(left, right, weight, algebra, backend="reference")
     assert calls == ["native", "reference", "reference"]
     monkeypatch.setattr(module, "BACKENDS", {"reference": reference})
     with pytest.raises(BackendError, match="'native' has no geometric product; choose one of reference"):
-        geometric_product(left, right, weight, algebra)
+        geometric_product(left, right, weight, algebra, backend="native")
 
 
 def test_shapes_are_checked() -> None:

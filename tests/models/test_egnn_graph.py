@@ -49,7 +49,8 @@ class TestJets(ModelSuite):
     name = "egnn"
     params = {"num_hidden": 32, "num_layers": 2, "inputs": "jet", "num_outputs": 2, "p4_scale": 100.0}
     kind = "jet"
-    num_steps = 200
+    num_steps = 300
+    learning_rate = 3e-3  # at 5e-3 the loss jumps, and rounding decides where the last step finds it
     batch_options = {"has_beams": True}
 
 

@@ -114,6 +114,14 @@ MOLECULES = "data.molecules"
             "greater than 0",
         ),
         (spoil(f"{JETS}.training.batch_size", -1), f"{JETS}.training.batch_size", "got -1"),
+        (spoil(f"{JETS}.training.prefetch", -1), f"{JETS}.training.prefetch", "got -1"),
+        (
+            spoil(
+                f"{JETS}.training", {"max_epochs": 1, "batch_size": 2, "max_edges": 9, "balance_edges": True}
+            ),
+            f"{JETS}.training",
+            "balance_edges and max_edges exclude each other",
+        ),
         (spoil(f"{JETS}.training.precision", "8"), f"{JETS}.training.precision", "got '8'"),
         (spoil(f"{MOLECULES}.split.val", 1.5), f"{MOLECULES}.split.val", "less than 1"),
         (spoil(f"{MOLECULES}.split.test", 0.95), f"{MOLECULES}.split", "leave a share for train"),

@@ -12,15 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch_geometric.data import Data
-
 from geograph.errors import ConfigError
 from geograph.training.provenance import flatten, json_safe
-from geograph.training.tracking.model import log_pyfunc
 from geograph.training.tracking.store import check_reachable, database_of, initialise, stored_run_id
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch_geometric.data import Data
 
 MAX_PARAM_LENGTH = 6000
 _MAX_BATCH = 100
@@ -283,6 +281,8 @@ class Tracker:
         """
         if self._client is None:
             return ""
+        from geograph.training.tracking.model import log_pyfunc
+
         with self._guard("log the model"):
             uri, version = log_pyfunc(self.uri, self.run_id, Path(checkpoint), name, registered_name, example)
             if registered_name is not None and version is not None:
