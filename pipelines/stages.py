@@ -18,6 +18,8 @@ from pipelines.params import Params, load_params
 from pipelines.stage import stage_files
 
 DVC_FILE = REPOSITORY / "dvc.yaml"
+#: Endings of source files among the deps of a stage.
+SOURCES = (".py", ".cpp", ".h")
 
 
 def dvc_files() -> list[Path]:
@@ -46,7 +48,7 @@ def source_deps(name: str, stage: Mapping[str, Any], params: Params) -> list[str
 
 def listed(stage: Mapping[str, Any]) -> list[str]:
     """Source files that an entry lists."""
-    return [dep for dep in stage["deps"] if dep.endswith(".py")]
+    return [dep for dep in stage["deps"] if dep.endswith(SOURCES)]
 
 
 def refresh(path: Path, content: Mapping[str, Any]) -> list[str]:
@@ -58,7 +60,7 @@ def refresh(path: Path, content: Mapping[str, Any]) -> list[str]:
         wanted = [os.path.normpath(os.path.join(up, file)) for file in source_deps(name, stage, params)]
         if listed(stage) != wanted:
             stale.append(name)
-            stage["deps"] = [*(dep for dep in stage["deps"] if not dep.endswith(".py")), *wanted]
+            stage["deps"] = [*(dep for dep in stage["deps"] if not dep.endswith(SOURCES)), *wanted]
     return stale
 
 

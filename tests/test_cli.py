@@ -48,8 +48,12 @@ def test_doctor_prints_backends_and_versions() -> None:
 def test_doctor_as_json() -> None:
     result = CliRunner().invoke(cli.app, ["doctor", "--json"])
     report = json.loads(result.output)
-    assert set(report) == {"selected_backend", "backends", "num_threads", "cuda", "versions"}
-    assert [entry["name"] for entry in report["backends"]] == ["reference", "native", "torch_scatter"]
+    assert set(report) == {
+        "selected_backend", "backends", "cpu_kernels", "num_threads", "cuda", "versions",
+    }  # fmt: skip
+    names = ["reference", "native", "torch_scatter", "cpu", "triton"]
+    assert [entry["name"] for entry in report["backends"]] == names
+    assert set(report["cpu_kernels"]) == {"compiler", "library", "vector_bytes"}
     assert all(set(entry) == {"name", "is_available", "reason"} for entry in report["backends"])
     assert {"python", "geograph", "torch", "mlflow", "dvc"} <= set(report["versions"])
     assert all(report["versions"][name] for name in ("python", "torch"))
@@ -58,7 +62,7 @@ def test_doctor_as_json() -> None:
 def test_doctor_says_why_a_backend_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geograph.kernels.scatter.find_spec", lambda _: None)
     report = json.loads(CliRunner().invoke(cli.app, ["doctor", "--json"]).output)
-    scatter = report["backends"][-1]
+    scatter = {entry["name"]: entry for entry in report["backends"]}["torch_scatter"]
     assert scatter["is_available"] is False
     assert "pip install 'geograph[scatter]'" in scatter["reason"]
 

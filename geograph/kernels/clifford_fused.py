@@ -33,7 +33,10 @@ def fused_messages(
     reduce: str,
 ) -> tuple[Tensor, Tensor]:
     """Run `geograph.kernels.clifford_messages.clifford_messages` with the C++ kernels."""
+    from geograph.kernels.cpu.messages import check_edges
+
     assert weights.gate is not None
+    check_edges(edge_index, edge_ptr, x.shape[0])
     edges = edge_index.contiguous(), edge_ptr.contiguous()
     hidden, block = h.shape[1], weights.block
     scalar, w_i, w_j, w_difference = weights.scalar.split(

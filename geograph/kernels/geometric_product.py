@@ -135,8 +135,21 @@ def cpu(
     return product
 
 
-#: Implementations by backend name. Backends without a product of their own take the native form here.
-BACKENDS = {"reference": reference, "native": native, "torch_scatter": native, "triton": native, "cpu": cpu}
+def triton(
+    left: Float[Tensor, "items channels blades"],
+    right: Float[Tensor, "items channels blades"],
+    weight: Float[Tensor, "*out channels paths"],
+    algebra: CliffordAlgebra,
+) -> Float[Tensor, "items out_channels blades"]:
+    """Run the Triton kernels, which import Triton."""
+    from geograph.kernels.triton.clifford import geometric_product as kernel
+
+    product: Tensor = kernel(left, right, weight, algebra)
+    return product
+
+
+#: Implementations by backend name. torch_scatter reduces segments, so it takes the native form here.
+BACKENDS = {"reference": reference, "native": native, "torch_scatter": native, "triton": triton, "cpu": cpu}
 
 
 class _CompiledProduct(torch.autograd.Function):

@@ -11,6 +11,7 @@ from strategies import make_batch
 from torch import Tensor, nn
 
 from geograph.algebra.clifford import CliffordAlgebra
+from geograph.errors import ShapeError
 from geograph.kernels import clifford_fused, clifford_messages, cpu, use_backend
 from geograph.kernels.clifford import BlockWeights
 from geograph.kernels.clifford_messages import MessageWeights
@@ -145,6 +146,19 @@ def test_small_graphs(degrees: list[int]) -> None:
     given, edges = arguments(algebra, len(degrees)), edges_of(degrees)
     given[3].norm.eval()
     assert_close(run(algebra, given, edges, "cpu"), run(algebra, given, edges, "reference"))
+
+
+def test_unsorted_edges_and_unknown_nodes_are_refused() -> None:
+    algebra = CliffordAlgebra((1, 1))
+    given = arguments(algebra, 4)
+    edge_index, edge_ptr = edges_of([9, 10, 11, 8])
+    with pytest.raises(ShapeError, match="`edge_index`"):
+        run(algebra, given, (edge_index.flip(1), edge_ptr), "cpu")
+    edge_index[0, 5] = 4
+    with pytest.raises(ShapeError, match="`edge_index`"):
+        run(algebra, given, (edge_index, edge_ptr), "cpu")
+    with pytest.raises(ShapeError, match="`edge_ptr`"):
+        run(algebra, given, (edge_index, edge_ptr[:-1]), "cpu")
 
 
 @pytest.mark.parametrize("momentum", [0.3, None])

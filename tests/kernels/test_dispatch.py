@@ -175,9 +175,23 @@ def test_unknown_reduction() -> None:
 # Choice of a backend --------------------------------------------------------------------------------
 
 
-def test_auto_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_fused_backend_of_the_device_and_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GEOGRAPH_KERNELS", raising=False)
-    assert selected() == "native"
+    works = {status.name for status in backends() if status.is_available}
+    fused = "cpu" if "cpu" in works else "native"
+    assert selected(None, torch.zeros(1)) == fused
+    assert selected(None, torch.zeros(1, dtype=torch.float64)) == fused
+    assert selected(None, torch.zeros(1, dtype=torch.bfloat16)) == "native"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert selected(None, torch.zeros(1)) == "native"
+
+
+def test_a_backend_of_another_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not {s.name: s for s in backends()}["cpu"].is_available:
+        pytest.skip("no C++ compiler")
+    monkeypatch.setattr("geograph.kernels.dispatch.FUSED", {"cpu": "cuda"})
+    with pytest.raises(BackendError, match="'cpu' was asked for but .* runs on cuda, the data are on cpu"):
+        selected("cpu", torch.zeros(1))
 
 
 def test_argument_beats_context_beats_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +204,7 @@ def test_argument_beats_context_beats_environment(monkeypatch: pytest.MonkeyPatc
 
 def test_unknown_backend_lists_what_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        BackendError, match="must be one of auto, reference, native, torch_scatter, got 'cuda'"
+        BackendError, match="must be one of auto, reference, native, torch_scatter, cpu, triton, got 'cuda'"
     ):
         selected("cuda")
     monkeypatch.setenv("GEOGRAPH_KERNELS", "fast")

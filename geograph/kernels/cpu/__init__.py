@@ -2,6 +2,7 @@
 
 from geograph.kernels.cpu.build import reason_unavailable as unavailable
 from geograph.kernels.cpu.messages import (
+    check_edges,
     messages_backward,
     messages_forward,
     moments_backward,
@@ -10,6 +11,7 @@ from geograph.kernels.cpu.messages import (
 from geograph.kernels.native import gather_scatter, pair_linear, segment_reduce
 
 __all__ = [
+    "check_edges",
     "gather_scatter",
     "messages_backward",
     "messages_forward",

@@ -5,7 +5,20 @@
 namespace clifford {
 namespace {
 
-enum Input { kX, kFirst, kFirstBias, kGateA, kGateB, kRight, kNorm, kLeft, kLeftBias, kPath, kLayer, kInputs };
+enum Input {
+    kX,
+    kFirst,
+    kFirstBias,
+    kGateA,
+    kGateB,
+    kRight,
+    kNorm,
+    kLeft,
+    kLeftBias,
+    kPath,
+    kLayer,
+    kInputs
+};
 
 struct Sizes {
     int64_t threads, items, inputs, channels, outputs;
@@ -24,7 +37,8 @@ template <class T> struct Block {
     std::vector<T> value[kInputs], flipped[kInputs];
     int64_t place[kInputs + 1];
 
-    Block(const Sizes& sizes, const Algebra& algebra, const T* const* in, bool flips) : sizes(sizes), algebra(algebra) {
+    Block(const Sizes& sizes, const Algebra& algebra, const T* const* in, bool flips)
+        : sizes(sizes), algebra(algebra) {
         const int64_t m = sizes.inputs, n = sizes.channels, o = sizes.outputs, grades = algebra.grades;
         pack(kFirst, in[kFirst], n, m, grades, flips);
         pack(kRight, in[kRight], n, n, grades, flips);
@@ -68,7 +82,8 @@ template <class T> struct Work {
         input.resize(first * narrow), raw.resize(first * wide), x.resize(wide), mapped.resize(wide);
         right.resize(block.has(kNorm) * wide), y.resize(blades * out.plane());
         if (!has_gradients) return;
-        grad_input.resize(first * narrow), grad_x.resize(wide), grad_right.resize(wide), grad.resize(y.size());
+        grad_input.resize(first * narrow), grad_x.resize(wide), grad_right.resize(wide),
+            grad.resize(y.size());
     }
     void resize(int64_t items) { in.items = mid.items = out.items = items; }
     const T* right_factor() const { return block.has(kNorm) ? right.data() : mapped.data(); }
@@ -90,7 +105,8 @@ template <class T> struct Work {
         linear<T>(algebra, sizes.channels, x.data(), mid, block.get(kLeft), y.data(), out, false);
         if (block.has(kLeftBias)) add_bias(block.get(kLeftBias), y.data(), out);
         if (sizes.is_connected)
-            connected<T>(block.pairs, mid, sizes.channels, x.data(), right_factor(), block.get(kPath), out, y.data(), terms.data());
+            connected<T>(block.pairs, mid, sizes.channels, x.data(), right_factor(), block.get(kPath), out,
+                         y.data(), terms.data());
         else
             elementwise<T>(block.pairs, mid, x.data(), right_factor(), block.get(kPath), y.data());
         halve(y.data());
@@ -102,11 +118,13 @@ template <class T> struct Work {
         const Sizes& sizes = block.sizes;
         const auto at = [&](Input i) { return sums + block.place[i]; };
         if (block.has(kLayer))
-            layer_norm_backward<T>(algebra, out, sizes.outputs, block.get(kLayer), y.data(), grad.data(), at(kLayer));
+            layer_norm_backward<T>(algebra, out, sizes.outputs, block.get(kLayer), y.data(), grad.data(),
+                                   at(kLayer));
         halve(grad.data());
         if (block.has(kLeftBias)) sum_items<T>(grad.data(), out, at(kLeftBias));
         linear_weight_gradient<T>(algebra, sizes.channels, x.data(), mid, grad.data(), out, at(kLeft));
-        linear<T>(algebra, sizes.outputs, grad.data(), out, block.flipped[kLeft].data(), grad_x.data(), mid, false);
+        linear<T>(algebra, sizes.outputs, grad.data(), out, block.flipped[kLeft].data(), grad_x.data(), mid,
+                  false);
         std::fill(grad_right.begin(), grad_right.end(), T(0));
         if (sizes.is_connected)
             connected_backward<T>(block.pairs, mid, sizes.channels, x.data(), right_factor(),
@@ -116,14 +134,18 @@ template <class T> struct Work {
             elementwise_backward<T>(block.pairs, mid, x.data(), right_factor(), block.get(kPath), grad.data(),
                                     grad_x.data(), grad_right.data(), at(kPath));
         if (block.has(kNorm))
-            grade_norm_backward<T>(algebra, mid, mapped.data(), block.get(kNorm), grad_right.data(), at(kNorm));
+            grade_norm_backward<T>(algebra, mid, mapped.data(), block.get(kNorm), grad_right.data(),
+                                   at(kNorm));
         linear_weight_gradient<T>(algebra, sizes.channels, x.data(), mid, grad_right.data(), mid, at(kRight));
-        linear<T>(algebra, sizes.channels, grad_right.data(), mid, block.flipped[kRight].data(), grad_x.data(), mid, true);
+        linear<T>(algebra, sizes.channels, grad_right.data(), mid, block.flipped[kRight].data(),
+                  grad_x.data(), mid, true);
         if (!block.has(kFirst)) return write_tile<T>(grad_x.data(), algebra, sizes.channels, mid, to);
-        gate_backward<T>(algebra, mid, raw.data(), block.get(kGateA), block.get(kGateB), grad_x.data(), at(kGateA), at(kGateB));
+        gate_backward<T>(algebra, mid, raw.data(), block.get(kGateA), block.get(kGateB), grad_x.data(),
+                         at(kGateA), at(kGateB));
         if (block.has(kFirstBias)) sum_items<T>(grad_x.data(), mid, at(kFirstBias));
         linear_weight_gradient<T>(algebra, sizes.inputs, input.data(), in, grad_x.data(), mid, at(kFirst));
-        linear<T>(algebra, sizes.channels, grad_x.data(), mid, block.flipped[kFirst].data(), grad_input.data(), in, false);
+        linear<T>(algebra, sizes.channels, grad_x.data(), mid, block.flipped[kFirst].data(),
+                  grad_input.data(), in, false);
         write_tile<T>(grad_input.data(), algebra, sizes.inputs, in, to);
     }
 
@@ -134,7 +156,8 @@ template <class T> struct Work {
                 add_to<T>(scalars + item * tile.width + c, load<T>(bias + c));
     }
     void halve(T* values) {
-        for (int64_t i = 0; i < block.algebra.blades * out.plane(); ++i) values[i] *= T(0.70710678118654752440);
+        for (int64_t i = 0; i < block.algebra.blades * out.plane(); ++i)
+            values[i] *= T(0.70710678118654752440);
     }
 };
 
@@ -143,25 +166,37 @@ void forward(const Sizes& sizes, const Algebra& algebra, const T* const* in, T* 
     const Block<T> block(sizes, algebra, in, false);
     const int64_t most = tile_items<T>(algebra, std::max({sizes.inputs, sizes.channels, sizes.outputs}));
     const int64_t wide = algebra.blades * sizes.inputs, narrow = algebra.blades * sizes.outputs;
-    for_each_chunk(sizes.items, chunk_count(sizes.items, 32), sizes.threads, [&](int64_t, int64_t begin, int64_t end) {
-        Work<T> work(block, most, false);
-        for (int64_t item = begin; item < end; item += most) {
-            work.resize(std::min(most, end - item));
-            work.forward(in[kX] + item * wide);
-            if (block.has(kLayer)) layer_norm<T>(algebra, work.out, sizes.outputs, block.get(kLayer), work.y.data());
-            write_tile<T>(work.y.data(), algebra, sizes.outputs, work.out, result[0] + item * narrow);
-        }
-    });
+    for_each_chunk(
+        sizes.items, chunk_count(sizes.items, 32), sizes.threads, [&](int64_t, int64_t begin, int64_t end) {
+            Work<T> work(block, most, false);
+            for (int64_t item = begin; item < end; item += most) {
+                work.resize(std::min(most, end - item));
+                work.forward(in[kX] + item * wide);
+                if (block.has(kLayer))
+                    layer_norm<T>(algebra, work.out, sizes.outputs, block.get(kLayer), work.y.data());
+                write_tile<T>(work.y.data(), algebra, sizes.outputs, work.out, result[0] + item * narrow);
+            }
+        });
 }
 
-template <class T> void write_gradients(const Block<T>& block, const T* sums, const T* const* in, T* const* result) {
+template <class T>
+void write_gradients(const Block<T>& block, const T* sums, const T* const* in, T* const* result) {
     const int64_t m = block.sizes.inputs, n = block.sizes.channels, o = block.sizes.outputs;
     const int64_t grades = block.algebra.grades;
-    const int64_t shape[kInputs][3] = {{}, {n, m, grades}, {n, 1, 1}, {n, 1, grades}, {n, 1, grades}, {n, n, grades},
-                                       {n, 1, grades}, {o, n, grades}, {o, 1, 1},
-                                       {o, block.sizes.is_connected ? n : 1, block.algebra.paths}, {o, 1, 1}};
+    const int64_t shape[kInputs][3] = {{},
+                                       {n, m, grades},
+                                       {n, 1, 1},
+                                       {n, 1, grades},
+                                       {n, 1, grades},
+                                       {n, n, grades},
+                                       {n, 1, grades},
+                                       {o, n, grades},
+                                       {o, 1, 1},
+                                       {o, block.sizes.is_connected ? n : 1, block.algebra.paths},
+                                       {o, 1, 1}};
     for (int i = kFirst; i < kInputs; ++i)
-        if (block.has(Input(i))) unpack<T>(sums + block.place[i], shape[i][0], shape[i][1], shape[i][2], result[i]);
+        if (block.has(Input(i)))
+            unpack<T>(sums + block.place[i], shape[i][0], shape[i][1], shape[i][2], result[i]);
     for (int64_t i = 0; i < n * grades && block.has(kNorm); ++i) {
         const T s = T(1) / (T(1) + std::exp(-in[kNorm][i]));
         result[kNorm][i] *= s * (1 - s);
@@ -196,14 +231,18 @@ Sizes sizes_of(const int64_t* s) { return {s[0], s[4], s[5], s[6], s[7], s[8] !=
 }  // namespace
 }  // namespace clifford
 
-#define DEFINE(T, SUFFIX)                                                                                       \
-    extern "C" void clifford_block_forward_##SUFFIX(const int64_t* sizes, const int64_t* integers,              \
-                                                    const double* reals, const T* const* in, T* const* out) {   \
-        clifford::forward<T>(clifford::sizes_of(sizes), clifford::algebra_of(sizes, integers, reals), in, out); \
-    }                                                                                                           \
-    extern "C" void clifford_block_backward_##SUFFIX(const int64_t* sizes, const int64_t* integers,             \
-                                                     const double* reals, const T* const* in, T* const* out) {  \
-        clifford::backward<T>(clifford::sizes_of(sizes), clifford::algebra_of(sizes, integers, reals), in, out);\
+#define DEFINE(T, SUFFIX)                                                                                    \
+    extern "C" void clifford_block_forward_##SUFFIX(const int64_t* sizes, const int64_t* integers,           \
+                                                    const double* reals, const T* const* in,                 \
+                                                    T* const* out) {                                         \
+        clifford::forward<T>(clifford::sizes_of(sizes), clifford::algebra_of(sizes, integers, reals), in,    \
+                             out);                                                                           \
+    }                                                                                                        \
+    extern "C" void clifford_block_backward_##SUFFIX(const int64_t* sizes, const int64_t* integers,          \
+                                                     const double* reals, const T* const* in,                \
+                                                     T* const* out) {                                        \
+        clifford::backward<T>(clifford::sizes_of(sizes), clifford::algebra_of(sizes, integers, reals), in,   \
+                              out);                                                                          \
     }
 
 DEFINE(float, f32)

@@ -46,7 +46,8 @@ inline std::vector<EdgeChunk> edge_chunks(const Edges& edges) {
 }
 
 // Calls body(number, chunk) for each chunk.
-template <class Body> void for_each_edge_chunk(const std::vector<EdgeChunk>& chunks, int64_t threads, Body body) {
+template <class Body>
+void for_each_edge_chunk(const std::vector<EdgeChunk>& chunks, int64_t threads, Body body) {
 #pragma omp parallel for num_threads(static_cast<int>(threads)) schedule(dynamic, 1)
     for (size_t c = 0; c < chunks.size(); ++c) body(c, chunks[c]);
 }
@@ -57,7 +58,9 @@ template <class T> struct SourceSums {
     std::vector<std::vector<T>> rows;
     SourceSums(const std::vector<EdgeChunk>& chunks, int64_t width) : width(width), rows(chunks.size()) {}
     void open(size_t c, const EdgeChunk& chunk) { rows[c].assign((chunk.high - chunk.low) * width, T(0)); }
-    T* row(size_t c, const EdgeChunk& chunk, int64_t source) { return rows[c].data() + (source - chunk.low) * width; }
+    T* row(size_t c, const EdgeChunk& chunk, int64_t source) {
+        return rows[c].data() + (source - chunk.low) * width;
+    }
     // to[node, k] += part `first` to `first` + n of the rows
     void add(const std::vector<EdgeChunk>& chunks, int64_t first, int64_t n, T* to) const {
         for (size_t c = 0; c < chunks.size(); ++c)
@@ -82,10 +85,12 @@ template <class T> inline void add_rows(T* to, int64_t rows, const T* from, int6
 }
 
 // Matrix [rows, padded n] from a dense one [rows, n], and from its transpose [n, rows].
-template <class T> std::vector<T> widened(const T* from, int64_t rows, int64_t n, bool is_transposed = false) {
+template <class T>
+std::vector<T> widened(const T* from, int64_t rows, int64_t n, bool is_transposed = false) {
     std::vector<T> to(rows * padded<T>(n), T(0));
     for (int64_t r = 0; r < rows; ++r)
-        for (int64_t i = 0; i < n; ++i) to[r * padded<T>(n) + i] = is_transposed ? from[i * rows + r] : from[r * n + i];
+        for (int64_t i = 0; i < n; ++i)
+            to[r * padded<T>(n) + i] = is_transposed ? from[i * rows + r] : from[r * n + i];
     return to;
 }
 

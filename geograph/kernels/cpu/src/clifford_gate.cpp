@@ -1,6 +1,6 @@
-// Second half of a message of the Clifford network of jets: h = relu(V relu(s z + t) + b) of the scalars z, gates
-// sigmoid(G relu(F h + f) + g) for each channel and grade of m, and the sums of h and of the gated m over each
-// target. Nothing per edge is kept but z and m.
+// Second half of a message of the Clifford network of jets: h = relu(V relu(s z + t) + b) of the scalars z,
+// gates sigmoid(G relu(F h + f) + g) for each channel and grade of m, and the sums of h and of the gated m
+// over each target. Nothing per edge is kept but z and m.
 #include "clifford_edges.h"
 #include "clifford_interface.h"
 
@@ -9,7 +9,19 @@ namespace {
 
 constexpr int64_t kRows = 48;
 
-enum Input { kScalars, kValues, kScale, kShift, kMap, kMapBias, kInner, kInnerBias, kGate, kGateBias, kInputs };
+enum Input {
+    kScalars,
+    kValues,
+    kScale,
+    kShift,
+    kMap,
+    kMapBias,
+    kInner,
+    kInnerBias,
+    kGate,
+    kGateBias,
+    kInputs
+};
 
 template <class T> struct Layer {
     int64_t inputs, outputs;
@@ -52,10 +64,12 @@ template <class T> struct Problem {
     const T* const* in;
     const int64_t outputs = channels * algebra.blades, gates = channels * algebra.grades;
     const int64_t width = padded<T>(hidden), wide_gates = padded<T>(gates);
-    const Layer<T> map{in[kMap], in[kMapBias], hidden, hidden}, inner{in[kInner], in[kInnerBias], hidden, hidden};
+    const Layer<T> map{in[kMap], in[kMapBias], hidden, hidden},
+        inner{in[kInner], in[kInnerBias], hidden, hidden};
     const Layer<T> gate{in[kGate], in[kGateBias], hidden, gates};
     const std::vector<EdgeChunk> chunks = edge_chunks(edges);
-    std::vector<T> spread = {}, collect = {};  // one where a blade has a grade: [grade, blade], [blade, grade]
+    std::vector<T> spread = {},
+                   collect = {};  // one where a blade has a grade: [grade, blade], [blade, grade]
 
     void prepare() {
         spread.assign(algebra.grades * padded<T>(algebra.blades), T(0));
@@ -75,8 +89,9 @@ template <class T> struct Work {
 
     explicit Work(const Problem<T>& p)
         : p(p), first(kRows * p.width), h(first.size()), hidden(first.size()), gates(kRows * p.wide_gates),
-          blades(p.channels * padded<T>(p.algebra.blades)), grad_gates(gates.size()), grad_hidden(first.size()),
-          grad_h(first.size()), grad_first(first.size()), terms(p.channels * padded<T>(p.algebra.grades)) {}
+          blades(p.channels * padded<T>(p.algebra.blades)), grad_gates(gates.size()),
+          grad_hidden(first.size()), grad_h(first.size()), grad_first(first.size()),
+          terms(p.channels * padded<T>(p.algebra.grades)) {}
 
     void forward(int64_t e, int64_t rows) {
         for (int64_t r = 0; r < rows; ++r) {
@@ -104,13 +119,15 @@ template <class T> struct Work {
         const int64_t n = p.algebra.blades, wide = padded<T>(n);
         const T* value = p.in[kValues] + (e + r) * p.outputs;
         for (int64_t m = 0; m < p.channels; ++m)
-            for (int64_t j = 0; j < n; ++j) total[m * n + j] += share * blades[m * wide + j] * value[m * n + j];
+            for (int64_t j = 0; j < n; ++j)
+                total[m * n + j] += share * blades[m * wide + j] * value[m * n + j];
         for (int64_t k = 0; k < p.hidden; ++k) total_h[k] += share * h[r * p.width + k];
     }
     // Gradients of the gates and of the value of one row.
     void row_backward(int64_t e, int64_t r, T share, const T* grad, T* grad_value) {
         open(r);
-        const int64_t n = p.algebra.blades, wide = padded<T>(n), grades = p.algebra.grades, columns = padded<T>(grades);
+        const int64_t n = p.algebra.blades, wide = padded<T>(n), grades = p.algebra.grades,
+                      columns = padded<T>(grades);
         const T* value = p.in[kValues] + (e + r) * p.outputs;
         for (int64_t m = 0; m < p.channels; ++m)
             for (int64_t j = 0; j < n; ++j) {
@@ -118,7 +135,8 @@ template <class T> struct Work {
                 grad_value[m * n + j] = slope * scale;
                 blades[m * wide + j] = slope * value[m * n + j];
             }
-        product<T>(p.channels, n, columns, blades.data(), wide, p.collect.data(), columns, terms.data(), columns, false);
+        product<T>(p.channels, n, columns, blades.data(), wide, p.collect.data(), columns, terms.data(),
+                   columns, false);
         for (int64_t m = 0; m < p.channels; ++m)
             for (int64_t g = 0; g < grades; ++g) {
                 const T s = gates[r * p.wide_gates + m * grades + g];
@@ -128,7 +146,8 @@ template <class T> struct Work {
 };
 
 // Calls body(target, row) for each row of a tile; `target` moves on with the edges.
-template <class T, class Body> void for_each_row(const Problem<T>& p, int64_t e, int64_t rows, int64_t& target, Body body) {
+template <class T, class Body>
+void for_each_row(const Problem<T>& p, int64_t e, int64_t rows, int64_t& target, Body body) {
     for (int64_t r = 0; r < rows; ++r) {
         while (p.edges.ptr[target + 1] <= e + r) ++target;
         body(target, r);
@@ -153,12 +172,13 @@ template <class T> void forward(Problem<T> p, T* const* out) {
 }
 
 // Gradients of one tile; sums: scale, shift, and the three layers.
-template <class T>
-void tile_backward(const Problem<T>& p, Work<T>& work, int64_t e, int64_t rows, int64_t& target, T* const* out, T* sums) {
+template <class T> void tile_backward(const Problem<T>& p, Work<T>& work, int64_t e, int64_t rows,
+                                      int64_t& target, T* const* out, T* sums) {
     int64_t again = target;
     work.forward(e, rows);
     for_each_row(p, e, rows, target, [&](int64_t i, int64_t r) {
-        work.row_backward(e, r, p.share(i), p.in[kInputs] + i * p.outputs, out[kValues] + (e + r) * p.outputs);
+        work.row_backward(e, r, p.share(i), p.in[kInputs] + i * p.outputs,
+                          out[kValues] + (e + r) * p.outputs);
     });
     T *of_map = sums + 2 * p.width, *of_inner = of_map + p.map.size(), *of_gate = of_inner + p.inner.size();
     p.gate.backward(rows, work.hidden.data(), work.grad_gates.data(), work.grad_hidden.data(), of_gate);
@@ -200,25 +220,24 @@ template <class T> void backward(Problem<T> p, T* const* out) {
     p.gate.write(sums + p.inner.size(), out[kGate], out[kGateBias]);
 }
 
-template <class T>
-Problem<T> problem_of(const int64_t* s, const int64_t* integers, const double* reals, const int64_t* source, const int64_t* ptr,
-                      const T* const* in) {
+template <class T> Problem<T> problem_of(const int64_t* s, const int64_t* integers, const double* reals,
+                                         const int64_t* source, const int64_t* ptr, const T* const* in) {
     return {algebra_of(s, integers, reals), {s[4], source, ptr}, s[0], s[5], s[6], s[7] != 0, in};
 }
 
 }  // namespace
 }  // namespace clifford
 
-#define DEFINE(T, SUFFIX)                                                                                     \
-    extern "C" void clifford_gate_forward_##SUFFIX(const int64_t* sizes, const int64_t* integers,             \
-                                                   const double* reals, const T* const* in, T* const* out,    \
-                                                   const int64_t* source, const int64_t* ptr) {               \
-        clifford::forward<T>(clifford::problem_of<T>(sizes, integers, reals, source, ptr, in), out);          \
-    }                                                                                                         \
-    extern "C" void clifford_gate_backward_##SUFFIX(const int64_t* sizes, const int64_t* integers,            \
-                                                    const double* reals, const T* const* in, T* const* out,   \
-                                                    const int64_t* source, const int64_t* ptr) {              \
-        clifford::backward<T>(clifford::problem_of<T>(sizes, integers, reals, source, ptr, in), out);         \
+#define DEFINE(T, SUFFIX)                                                                                    \
+    extern "C" void clifford_gate_forward_##SUFFIX(const int64_t* sizes, const int64_t* integers,            \
+                                                   const double* reals, const T* const* in, T* const* out,   \
+                                                   const int64_t* source, const int64_t* ptr) {              \
+        clifford::forward<T>(clifford::problem_of<T>(sizes, integers, reals, source, ptr, in), out);         \
+    }                                                                                                        \
+    extern "C" void clifford_gate_backward_##SUFFIX(const int64_t* sizes, const int64_t* integers,           \
+                                                    const double* reals, const T* const* in, T* const* out,  \
+                                                    const int64_t* source, const int64_t* ptr) {             \
+        clifford::backward<T>(clifford::problem_of<T>(sizes, integers, reals, source, ptr, in), out);        \
     }
 
 DEFINE(float, f32)

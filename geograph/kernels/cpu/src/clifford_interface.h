@@ -8,8 +8,8 @@ namespace clifford {
 // First entries of `sizes` in every interface: threads, blades, grades, paths, then those of the operator.
 inline Algebra algebra_of(const int64_t* sizes, const int64_t* integers, const double* reals) {
     const int64_t blades = sizes[1], square = blades * blades;
-    return {blades,   sizes[2], sizes[3], integers, integers + blades, integers + blades + square,
-            reals, reals + square};
+    return {blades, sizes[2],      sizes[3], integers, integers + blades, integers + blades + square,
+            reals,  reals + square};
 }
 
 struct ProductSizes {
@@ -23,7 +23,8 @@ inline ProductSizes product_sizes(const int64_t* sizes) {
 
 // Items of a tile: its arrays stay in a second-level cache.
 template <class T> int64_t tile_items(const Algebra& algebra, int64_t channels) {
-    return std::clamp<int64_t>((1 << 15) / int64_t(sizeof(T)) / (algebra.blades * padded<T>(channels)), 4, 64);
+    return std::clamp<int64_t>((1 << 15) / int64_t(sizeof(T)) / (algebra.blades * padded<T>(channels)), 4,
+                               64);
 }
 
 }  // namespace clifford

@@ -1,8 +1,8 @@
 // Quadratic messages between nodes as one matrix for each target.
 //
 // The fully connected product of linear maps of [u_i, u_j] splits into a part of the target, a part of the
-// source and a part that is bilinear in both: y_ij = c_i + d_j + M_i u_j. M_i is linear in u_i, with constants
-// that the weights decide; it serves all edges of the target and is never kept.
+// source and a part that is bilinear in both: y_ij = c_i + d_j + M_i u_j. M_i is linear in u_i, with
+// constants that the weights decide; it serves all edges of the target and is never kept.
 #pragma once
 
 #include "clifford_edges.h"
@@ -27,8 +27,7 @@ template <class T> struct Bilinear {
         const int64_t n = algebra.blades;
         for (int64_t k = 0; k < n; ++k)
             for (int64_t a = 0; a < sources; ++a)
-                for (int64_t l = 0; l < pattern(); ++l)
-                    *factors++ = u[a * n + algebra.right[k * n + l % n]];
+                for (int64_t l = 0; l < pattern(); ++l) *factors++ = u[a * n + algebra.right[k * n + l % n]];
     }
 
     // Undo `spread` for a gradient.
@@ -53,7 +52,8 @@ template <class T> struct Bilinear {
                     for (int t = 0; t < kTargets; ++t)
                         sum[t] += constant * load<T>(of_row + t * stride + a * period + q % period);
                 }
-                for (int t = 0; t < kTargets; ++t) store<T>(matrices + t * size() + row * columns + q, sum[t]);
+                for (int t = 0; t < kTargets; ++t)
+                    store<T>(matrices + t * size() + row * columns + q, sum[t]);
             }
         }
     }
@@ -107,7 +107,8 @@ template <class T> struct Norms {
             for (int64_t i = 0; i < n; ++i) squares[t * n + i] = y[t * stride + i] * y[t * stride + i];
         product<T>(rows * channels, blades, width, squares, blades, forms.data(), width, q, width, false);
         for (int64_t i = 0; i < rows * channels; ++i) norms[i] = q[i * width + algebra.grades];
-        for (int64_t i = 0; i < rows * channels; i += Simd<T>::W) store<T>(norms + i, smooth_norm<T>(load<T>(norms + i)));
+        for (int64_t i = 0; i < rows * channels; i += Simd<T>::W)
+            store<T>(norms + i, smooth_norm<T>(load<T>(norms + i)));
         for (int64_t t = 0; t < rows; ++t) {
             T total = 0;
             for (int64_t m = 0; m < channels; ++m) total += norms[t * channels + m];
@@ -116,12 +117,14 @@ template <class T> struct Norms {
     }
 
     // value = layer y / mean norm; flat = invariants of the value [rows, (channel, grade)].
-    void apply(int64_t rows, const T* y, int64_t stride, const T* q, const T* inverse, T* value, T* flat) const {
+    void apply(int64_t rows, const T* y, int64_t stride, const T* q, const T* inverse, T* value,
+               T* flat) const {
         for (int64_t t = 0; t < rows; ++t)
             for (int64_t m = 0; m < channels; ++m) {
                 const T scale = layer[m] * inverse[t];
                 const T *from = y + t * stride + m * blades, *form = q + (t * channels + m) * width;
-                T *to = value + (t * channels + m) * blades, *invariant = flat + (t * channels + m) * algebra.grades;
+                T *to = value + (t * channels + m) * blades,
+                  *invariant = flat + (t * channels + m) * algebra.grades;
                 for (int64_t j = 0; j < blades; ++j) to[j] = from[j] * scale;
                 for (int64_t g = 1; g < algebra.grades; ++g) invariant[g] = form[g] * scale * scale;
                 invariant[0] = to[0];
@@ -130,15 +133,18 @@ template <class T> struct Norms {
 
     // Gradient of y (rows of `stride`) from those of the value and of its invariants.
     void backward(int64_t rows, const T* y, int64_t stride, const T* q, const T* norms, const T* inverse,
-                  const T* grad_value, const T* grad_flat, int64_t flat_stride, T* terms, T* grad, T* grad_layer) const {
+                  const T* grad_value, const T* grad_flat, int64_t flat_stride, T* terms, T* grad,
+                  T* grad_layer) const {
         const int64_t wide = padded<T>(blades);
         std::vector<T> dots(channels);
         for (int64_t t = 0; t < rows; ++t) {
             const T* slopes = grad_flat + t * flat_stride;
-            product<T>(channels, algebra.grades, wide, slopes, algebra.grades, spread.data(), wide, terms, wide, false);
+            product<T>(channels, algebra.grades, wide, slopes, algebra.grades, spread.data(), wide, terms,
+                       wide, false);
             T total = 0;
             for (int64_t m = 0; m < channels; ++m) {
-                const T *from = y + t * stride + m * blades, *given = grad_value + (t * channels + m) * blades;
+                const T *from = y + t * stride + m * blades,
+                        *given = grad_value + (t * channels + m) * blades;
                 const T scale = layer[m] * inverse[t];
                 T *to = grad + t * stride + m * blades, dot = 0;
                 for (int64_t j = 0; j < blades; ++j) to[j] = given[j] + terms[m * wide + j] * from[j] * scale;
@@ -152,7 +158,8 @@ template <class T> struct Norms {
             for (int64_t m = 0; m < channels; ++m) {
                 const T* from = y + t * stride + m * blades;
                 const T norm = norms[t * channels + m], scale = layer[m] * inverse[t];
-                const T inner = slope * q[(t * channels + m) * width + algebra.grades] / (norm * norm * norm) / 2;
+                const T inner =
+                    slope * q[(t * channels + m) * width + algebra.grades] / (norm * norm * norm) / 2;
                 T* to = grad + t * stride + m * blades;
                 for (int64_t j = 0; j < blades; ++j)
                     to[j] = to[j] * scale + inner * 2 * T(algebra.square[j]) * from[j];

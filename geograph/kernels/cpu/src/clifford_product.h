@@ -17,7 +17,8 @@ inline std::vector<Pair> pairs_of(const Algebra& algebra) {
     for (int64_t j = 0; j < n; ++j)
         for (int64_t i = 0; i < n; ++i)
             if (algebra.sign[i * n + j] != 0)
-                pairs.push_back({i, algebra.right[i * n + j], j, algebra.path[i * n + j], algebra.sign[i * n + j]});
+                pairs.push_back(
+                    {i, algebra.right[i * n + j], j, algebra.path[i * n + j], algebra.sign[i * n + j]});
     return pairs;
 }
 
@@ -32,7 +33,8 @@ void elementwise(const std::vector<Pair>& pairs, Tile tile, const T* x, const T*
                 const int64_t out = pairs[p].out;
                 Vec<T> sum = load<T>(y + at + out * plane);
                 for (; p < pairs.size() && pairs[p].out == out; ++p) {
-                    const Vec<T> term = load<T>(x + at + pairs[p].left * plane) * load<T>(r + at + pairs[p].right * plane);
+                    const Vec<T> term =
+                        load<T>(x + at + pairs[p].left * plane) * load<T>(r + at + pairs[p].right * plane);
                     sum += T(pairs[p].sign) * load<T>(weight + pairs[p].path * tile.width + c) * term;
                 }
                 store<T>(y + at + out * plane, sum);
@@ -40,9 +42,9 @@ void elementwise(const std::vector<Pair>& pairs, Tile tile, const T* x, const T*
         }
 }
 
-template <class T>
-void elementwise_backward(const std::vector<Pair>& pairs, Tile tile, const T* x, const T* r, const T* weight,
-                          const T* grad, T* grad_x, T* grad_r, T* grad_weight) {
+template <class T> void elementwise_backward(const std::vector<Pair>& pairs, Tile tile, const T* x,
+                                             const T* r, const T* weight, const T* grad, T* grad_x, T* grad_r,
+                                             T* grad_weight) {
     const int64_t plane = tile.plane();
     for (int64_t item = 0; item < tile.items; ++item)
         for (int64_t c = 0; c < tile.width; c += Simd<T>::W) {
@@ -71,9 +73,8 @@ template <class T> void multiply(const Pair& pair, Tile tile, const T* x, const 
 }
 
 // y_j += W[path] (x_i r_k); weights [path][in][out]; `terms` has room for one plane.
-template <class T>
-void connected(const std::vector<Pair>& pairs, Tile in, int64_t channels, const T* x, const T* r, const T* weight,
-               Tile out, T* y, T* terms) {
+template <class T> void connected(const std::vector<Pair>& pairs, Tile in, int64_t channels, const T* x,
+                                  const T* r, const T* weight, Tile out, T* y, T* terms) {
     for (const Pair& pair : pairs) {
         multiply<T>(pair, in, x, r, terms);
         product<T>(in.items, channels, out.width, terms, in.width, weight + pair.path * channels * out.width,
@@ -82,10 +83,10 @@ void connected(const std::vector<Pair>& pairs, Tile in, int64_t channels, const 
 }
 
 // `transposed` are the weights [path][out][in]; `terms` has room for one plane.
-template <class T>
-void connected_backward(const std::vector<Pair>& pairs, Tile in, int64_t channels, const T* x, const T* r,
-                        const T* transposed, Tile out, int64_t outputs, const T* grad, T* grad_x, T* grad_r,
-                        T* grad_weight, T* terms) {
+template <class T> void connected_backward(const std::vector<Pair>& pairs, Tile in, int64_t channels,
+                                           const T* x, const T* r, const T* transposed, Tile out,
+                                           int64_t outputs, const T* grad, T* grad_x, T* grad_r,
+                                           T* grad_weight, T* terms) {
     for (const Pair& pair : pairs) {
         const T* slope = grad + out.at(pair.out, 0);
         multiply<T>(pair, in, x, r, terms);
@@ -112,13 +113,13 @@ std::vector<T> packed(const T* weight, int64_t outputs, int64_t inputs, int64_t 
     for (int64_t o = 0; o < outputs; ++o)
         for (int64_t i = 0; i < inputs; ++i)
             for (int64_t g = 0; g < groups; ++g)
-                result[(g * rows + (flip ? o : i)) * width + (flip ? i : o)] = weight[(o * inputs + i) * groups + g];
+                result[(g * rows + (flip ? o : i)) * width + (flip ? i : o)] =
+                    weight[(o * inputs + i) * groups + g];
     return result;
 }
 
 // Undo `packed`.
-template <class T>
-void unpack(const T* from, int64_t outputs, int64_t inputs, int64_t groups, T* weight) {
+template <class T> void unpack(const T* from, int64_t outputs, int64_t inputs, int64_t groups, T* weight) {
     const int64_t width = padded<T>(outputs);
     for (int64_t o = 0; o < outputs; ++o)
         for (int64_t i = 0; i < inputs; ++i)

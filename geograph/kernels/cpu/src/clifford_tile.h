@@ -14,8 +14,7 @@ struct Tile {
     int64_t plane() const { return items * width; }
 };
 
-template <class T>
-void read_tile(const T* from, const Algebra& algebra, int64_t channels, Tile tile, T* to) {
+template <class T> void read_tile(const T* from, const Algebra& algebra, int64_t channels, Tile tile, T* to) {
     for (int64_t item = 0; item < tile.items; ++item)
         for (int64_t blade = 0; blade < algebra.blades; ++blade) {
             T* row = to + tile.at(blade, item);
@@ -28,7 +27,8 @@ template <class T>
 void write_tile(const T* from, const Algebra& algebra, int64_t channels, Tile tile, T* to) {
     for (int64_t item = 0; item < tile.items; ++item)
         for (int64_t blade = 0; blade < algebra.blades; ++blade)
-            std::copy_n(from + tile.at(blade, item), channels, to + (item * algebra.blades + blade) * channels);
+            std::copy_n(from + tile.at(blade, item), channels,
+                        to + (item * algebra.blades + blade) * channels);
 }
 
 // First blade of each grade, and the end.
@@ -39,21 +39,20 @@ inline std::vector<int64_t> grade_starts(const Algebra& algebra) {
 }
 
 // y (+)= W_g x for each grade g; weights [grade][in][out].
-template <class T>
-void linear(const Algebra& algebra, int64_t in, const T* x, Tile from, const T* weight, T* y, Tile to, bool add) {
+template <class T> void linear(const Algebra& algebra, int64_t in, const T* x, Tile from, const T* weight,
+                               T* y, Tile to, bool add) {
     const auto starts = grade_starts(algebra);
     for (int64_t g = 0; g < algebra.grades; ++g)
-        product<T>((starts[g + 1] - starts[g]) * from.items, in, to.width, x + from.at(starts[g], 0), from.width,
-                   weight + g * in * to.width, to.width, y + to.at(starts[g], 0), to.width, add);
+        product<T>((starts[g + 1] - starts[g]) * from.items, in, to.width, x + from.at(starts[g], 0),
+                   from.width, weight + g * in * to.width, to.width, y + to.at(starts[g], 0), to.width, add);
 }
 
-template <class T>
-void linear_weight_gradient(const Algebra& algebra, int64_t in, const T* x, Tile from, const T* grad, Tile to,
-                            T* grad_weight) {
+template <class T> void linear_weight_gradient(const Algebra& algebra, int64_t in, const T* x, Tile from,
+                                               const T* grad, Tile to, T* grad_weight) {
     const auto starts = grade_starts(algebra);
     for (int64_t g = 0; g < algebra.grades; ++g)
-        outer<T>((starts[g + 1] - starts[g]) * from.items, in, to.width, x + from.at(starts[g], 0), from.width,
-                 grad + to.at(starts[g], 0), to.width, grad_weight + g * in * to.width, to.width);
+        outer<T>((starts[g + 1] - starts[g]) * from.items, in, to.width, x + from.at(starts[g], 0),
+                 from.width, grad + to.at(starts[g], 0), to.width, grad_weight + g * in * to.width, to.width);
 }
 
 // Sum over items of one plane.
@@ -84,28 +83,28 @@ inline Vec<T> quadratic(const Algebra& algebra, const T* x, int64_t plane, int64
 }
 
 // x_g = z_g sigmoid(a_g I_g + b_g), with I_0 the scalar part and I_g the quadratic form of grade g.
-template <class T>
-void gate(const Algebra& algebra, Tile tile, const T* z, const T* a, const T* b, T* x) {
+template <class T> void gate(const Algebra& algebra, Tile tile, const T* z, const T* a, const T* b, T* x) {
     const int64_t plane = tile.plane();
     for_each_grade<T>(algebra, tile, [&](int64_t at, int64_t c, int64_t g, int64_t first, int64_t last) {
         const Vec<T> value = g ? quadratic<T>(algebra, z + at, plane, first, last) : load<T>(z + at);
         const int64_t p = g * tile.width + c;
         const Vec<T> scale = sigmoid<T>(load<T>(a + p) * value + load<T>(b + p));
-        for (int64_t j = first; j < last; ++j) store<T>(x + at + j * plane, load<T>(z + at + j * plane) * scale);
+        for (int64_t j = first; j < last; ++j)
+            store<T>(x + at + j * plane, load<T>(z + at + j * plane) * scale);
     });
 }
 
 // Turns the gradient of x, in place, into that of z.
-template <class T>
-void gate_backward(const Algebra& algebra, Tile tile, const T* z, const T* a, const T* b, T* grad, T* grad_a,
-                   T* grad_b) {
+template <class T> void gate_backward(const Algebra& algebra, Tile tile, const T* z, const T* a, const T* b,
+                                      T* grad, T* grad_a, T* grad_b) {
     const int64_t plane = tile.plane();
     for_each_grade<T>(algebra, tile, [&](int64_t at, int64_t c, int64_t g, int64_t first, int64_t last) {
         const Vec<T> value = g ? quadratic<T>(algebra, z + at, plane, first, last) : load<T>(z + at);
         const int64_t p = g * tile.width + c;
         const Vec<T> scale = sigmoid<T>(load<T>(a + p) * value + load<T>(b + p));
         Vec<T> slope = {};
-        for (int64_t j = first; j < last; ++j) slope += load<T>(grad + at + j * plane) * load<T>(z + at + j * plane);
+        for (int64_t j = first; j < last; ++j)
+            slope += load<T>(grad + at + j * plane) * load<T>(z + at + j * plane);
         slope *= scale * (T(1) - scale);
         add_to<T>(grad_a + p, slope * value);
         add_to<T>(grad_b + p, slope);
@@ -125,7 +124,8 @@ template <class T> void grade_norm(const Algebra& algebra, Tile tile, const T* x
         const Vec<T> norm = smooth_norm<T>(quadratic<T>(algebra, x + at, plane, first, last));
         const Vec<T> mix = load<T>(s + g * tile.width + c);
         const Vec<T> scale = T(1) / (mix * (norm - T(1)) + T(1) + T(kDivisionEpsilon));
-        for (int64_t j = first; j < last; ++j) store<T>(r + at + j * plane, load<T>(x + at + j * plane) * scale);
+        for (int64_t j = first; j < last; ++j)
+            store<T>(r + at + j * plane, load<T>(x + at + j * plane) * scale);
     });
 }
 
@@ -138,13 +138,15 @@ void grade_norm_backward(const Algebra& algebra, Tile tile, const T* x, const T*
         const Vec<T> mix = load<T>(s + g * tile.width + c);
         const Vec<T> scale = T(1) / (mix * (norm - T(1)) + T(1) + T(kDivisionEpsilon));
         Vec<T> slope = {};
-        for (int64_t j = first; j < last; ++j) slope += load<T>(grad + at + j * plane) * load<T>(x + at + j * plane);
+        for (int64_t j = first; j < last; ++j)
+            slope += load<T>(grad + at + j * plane) * load<T>(x + at + j * plane);
         slope *= -scale * scale;
         add_to<T>(grad_s + g * tile.width + c, slope * (norm - T(1)));
         slope *= mix * q / (norm * norm * norm);
         for (int64_t j = first; j < last; ++j) {
             T* place = grad + at + j * plane;
-            store<T>(place, load<T>(place) * scale + slope * T(algebra.square[j]) * load<T>(x + at + j * plane));
+            store<T>(place,
+                     load<T>(place) * scale + slope * T(algebra.square[j]) * load<T>(x + at + j * plane));
         }
     });
 }
@@ -163,8 +165,7 @@ inline T layer_scale(const Algebra& algebra, Tile tile, int64_t channels, const 
 }
 
 // y = a y / (mean |y| + eps), in place.
-template <class T>
-void layer_norm(const Algebra& algebra, Tile tile, int64_t channels, const T* a, T* y) {
+template <class T> void layer_norm(const Algebra& algebra, Tile tile, int64_t channels, const T* a, T* y) {
     for (int64_t item = 0; item < tile.items; ++item) {
         const T scale = layer_scale<T>(algebra, tile, channels, y, item);
         for (int64_t j = 0; j < algebra.blades; ++j)
@@ -176,9 +177,8 @@ void layer_norm(const Algebra& algebra, Tile tile, int64_t channels, const T* a,
 }
 
 // Turns the gradient of the normalised values, in place, into that of y.
-template <class T>
-void layer_norm_backward(const Algebra& algebra, Tile tile, int64_t channels, const T* a, const T* y, T* grad,
-                         T* grad_a) {
+template <class T> void layer_norm_backward(const Algebra& algebra, Tile tile, int64_t channels, const T* a,
+                                            const T* y, T* grad, T* grad_a) {
     const int64_t plane = tile.plane();
     for (int64_t item = 0; item < tile.items; ++item) {
         const T scale = layer_scale<T>(algebra, tile, channels, y, item);
@@ -193,7 +193,8 @@ void layer_norm_backward(const Algebra& algebra, Tile tile, int64_t channels, co
         const T slope = -lane_sum<T>(total) * scale * scale / T(channels);
         for (int64_t c = 0; c < tile.width; c += Simd<T>::W) {
             const int64_t at = item * tile.width + c;
-            const Vec<T> q = quadratic<T>(algebra, y + at, plane, 0, algebra.blades), norm = smooth_norm<T>(q);
+            const Vec<T> q = quadratic<T>(algebra, y + at, plane, 0, algebra.blades),
+                         norm = smooth_norm<T>(q);
             const Vec<T> inner = slope * q / (norm * norm * norm), outer_scale = scale * load<T>(a + c);
             for (int64_t j = 0; j < algebra.blades; ++j) {
                 T* place = grad + at + j * plane;

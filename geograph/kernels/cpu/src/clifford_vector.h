@@ -94,8 +94,8 @@ template <class T> inline int64_t padded(int64_t n) {
 
 // ---- C[rows, n] (+)= A[rows, k] B[k, n], where n is nv vectors wide
 
-template <class T, int R, int NV>
-inline void product_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc, bool add) {
+template <class T, int R, int NV> inline void product_tile(int64_t k, const T* a, int64_t lda, const T* b,
+                                                           int64_t ldb, T* c, int64_t ldc, bool add) {
     constexpr int w = Simd<T>::W;
     Vec<T> sum[R][NV];
     for (int r = 0; r < R; ++r)
@@ -115,16 +115,15 @@ inline void product_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t
         }
 }
 
-template <class T, int R, int NV>
-inline void product_rows(int64_t& row, int64_t rows, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb,
-                         T* c, int64_t ldc, bool add) {
+template <class T, int R, int NV> inline void product_rows(int64_t& row, int64_t rows, int64_t k, const T* a,
+                                                           int64_t lda, const T* b, int64_t ldb, T* c,
+                                                           int64_t ldc, bool add) {
     for (; row + R <= rows; row += R)
         product_tile<T, R, NV>(k, a + row * lda, lda, b, ldb, c + row * ldc, ldc, add);
 }
 
-template <class T, int NV>
-void product_columns(int64_t rows, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c,
-                     int64_t ldc, bool add) {
+template <class T, int NV> void product_columns(int64_t rows, int64_t k, const T* a, int64_t lda, const T* b,
+                                                int64_t ldb, T* c, int64_t ldc, bool add) {
     int64_t row = 0;
     constexpr int most = NV == 1 ? kAccumulators / 2 : kAccumulators / NV;
     product_rows<T, most, NV>(row, rows, k, a, lda, b, ldb, c, ldc, add);
@@ -133,9 +132,8 @@ void product_columns(int64_t rows, int64_t k, const T* a, int64_t lda, const T* 
     product_rows<T, 1, NV>(row, rows, k, a, lda, b, ldb, c, ldc, add);
 }
 
-template <class T>
-void product_panel(int64_t rows, int64_t k, int64_t n, const T* a, int64_t lda, const T* b, int64_t ldb, T* c,
-                   int64_t ldc, bool add) {
+template <class T> void product_panel(int64_t rows, int64_t k, int64_t n, const T* a, int64_t lda, const T* b,
+                                      int64_t ldb, T* c, int64_t ldc, bool add) {
     constexpr int w = Simd<T>::W;
     int64_t v = 0, nv = n / w;
     for (; nv - v >= 4 && nv - v != 5; v += 4)
@@ -146,13 +144,13 @@ void product_panel(int64_t rows, int64_t k, int64_t n, const T* a, int64_t lda, 
 }
 
 // Long sums are cut, so that rounding grows with the length of a part and not of the whole.
-template <class T>
-void product(int64_t rows, int64_t k, int64_t n, const T* a, int64_t lda, const T* b, int64_t ldb, T* c,
-             int64_t ldc, bool add) {
+template <class T> void product(int64_t rows, int64_t k, int64_t n, const T* a, int64_t lda, const T* b,
+                                int64_t ldb, T* c, int64_t ldc, bool add) {
     const int64_t parts = std::max<int64_t>((k + kPart / 2) / kPart, 1);
     for (int64_t part = 0; part < parts; ++part) {
         const int64_t first = k * part / parts, last = k * (part + 1) / parts;
-        product_panel<T>(rows, last - first, n, a + first, lda, b + first * ldb, ldb, c, ldc, add || part > 0);
+        product_panel<T>(rows, last - first, n, a + first, lda, b + first * ldb, ldb, c, ldc,
+                         add || part > 0);
     }
 }
 
@@ -176,8 +174,8 @@ inline void outer_tile(int64_t rows, const T* a, int64_t lda, const T* b, int64_
         for (int v = 0; v < NV; ++v) add_to<T>(c + r * ldc + v * w, sum[r][v]);
 }
 
-template <class T, int NV>
-void outer_columns(int64_t rows, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc) {
+template <class T, int NV> void outer_columns(int64_t rows, int64_t k, const T* a, int64_t lda, const T* b,
+                                              int64_t ldb, T* c, int64_t ldc) {
     constexpr int most = NV == 1 ? kAccumulators / 2 : kAccumulators / NV;
     int64_t r = 0;
     for (; r + most <= k; r += most) outer_tile<T, most, NV>(rows, a + r, lda, b, ldb, c + r * ldc, ldc);
@@ -186,9 +184,8 @@ void outer_columns(int64_t rows, int64_t k, const T* a, int64_t lda, const T* b,
     for (; r < k; ++r) outer_tile<T, 1, NV>(rows, a + r, lda, b, ldb, c + r * ldc, ldc);
 }
 
-template <class T>
-void outer(int64_t rows, int64_t k, int64_t n, const T* a, int64_t lda, const T* b, int64_t ldb, T* c,
-           int64_t ldc) {
+template <class T> void outer(int64_t rows, int64_t k, int64_t n, const T* a, int64_t lda, const T* b,
+                              int64_t ldb, T* c, int64_t ldc) {
     constexpr int w = Simd<T>::W;
     int64_t v = 0, nv = n / w;
     for (; nv - v >= 4 && nv - v != 5; v += 4)
@@ -208,9 +205,7 @@ template <class T> void reduce_chunks(const T* partial, int64_t count, int64_t n
 }
 
 // Chunks of so many items: enough to share, few enough for a partial sum each.
-inline int64_t chunk_count(int64_t items, int64_t least) {
-    return std::clamp<int64_t>(items / least, 1, 16);
-}
+inline int64_t chunk_count(int64_t items, int64_t least) { return std::clamp<int64_t>(items / least, 1, 16); }
 
 // Calls body(chunk, first item, last item + 1).
 template <class Body> void for_each_chunk(int64_t items, int64_t chunks, int64_t threads, Body body) {
