@@ -135,7 +135,7 @@ def messages_backward(
     tensors, (edge_source, edge_ptr, relu, _) = inputs[:_NUM], inputs[_NUM:]
     call = _Call(tensors, edge_source, edge_ptr)
     # Weight gradients are made in rows of the machine's vectors: [messages, hidden], transposed for the edge.
-    shapes = {3: (tensors[2].shape[1], tensors[0].shape[1])}  # type: ignore[union-attr]
+    shapes = {3: (tensors[2].shape[1], tensors[0].shape[1])}
     grads: list[Tensor | None] = []
     for number, tensor in enumerate(tensors):
         if tensor is None:
