@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,25 @@ def test_no_memory_error(source: Path, march: str, tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout == "clean\n"
+
+
+def test_no_memory_error_in_the_models(tmp_path: Path) -> None:
+    """The whole library under the sanitizers, as the models call it."""
+    compiler = str(build.compiler())
+    found = [
+        subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    libraries = [run.stdout.strip() for run in found]
+    if not all(Path(library).is_absolute() for library in libraries):
+        pytest.skip("this compiler has no sanitizers")
+    environment = os.environ | {
+        "LD_PRELOAD": ":".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0:verify_asan_link_order=0",
+        "GEOGRAPH_CACHE": str(tmp_path),
+    }
+    script = Path(__file__).with_name("sanitized_models.py")
+    run = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.stdout == "clean\n", run.stderr[-3000:]
