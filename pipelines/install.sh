@@ -57,7 +57,7 @@ say "5/6 geograph itself"
 pip -q --no-deps --no-build-isolation -e .
 
 say "6/6 the CPU kernels, compiled for this machine (under a minute, once)"
-"$venv/bin/python" -m geograph.kernels.cpu.build || {
+"$venv/bin/python" -W ignore::RuntimeWarning -m geograph.kernels.cpu.build || {
     echo "Everything works without them, on PyTorch's own operations; training takes two to five times as long."
     echo "To add them later, install a C++ compiler: they are built at their first use."
 }

@@ -96,19 +96,28 @@ def build(*, force: bool = False) -> Path:
     path = library_path()
     if path.is_file() and not force:
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     print(f"geograph: compiling the CPU kernels into {path} (once, under a minute)", file=sys.stderr)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        command = [str(compiler()), *FLAGS, *map(str, _sources()), "-o", str(made)]
-        try:
-            run = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise BackendError(f"the compiler could not be run ({error}).") from error
-        if run.returncode:
-            raise BackendError(f"{command[0]} failed to compile the CPU kernels: {run.stderr[-2000:]}")
-        made.replace(path)  # at once: another process never sees half a library
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            _compile(made)
+            made.replace(path)  # at once: another process never sees half a library
+    except OSError as error:
+        raise BackendError(
+            f"{path} cannot be written ({error}); name a folder that can be in ${CACHE}."
+        ) from error
     return path
+
+
+def _compile(path: Path) -> None:
+    command = [str(compiler()), *FLAGS, *map(str, _sources()), "-o", str(path)]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise BackendError(f"the compiler did not finish within {_TIMEOUT_S} s.") from error
+    if run.returncode:
+        raise BackendError(f"{command[0]} failed to compile the CPU kernels: {run.stderr[-2000:]}")
 
 
 @functools.cache

@@ -53,6 +53,15 @@ def test_a_failing_compiler_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert not list((tmp_path / "kernels").glob("*.so"))
 
 
+def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    monkeypatch.setenv(build.CACHE, str(tmp_path / "file"))
+    with pytest.raises(
+        BackendError, match=r"cannot be written .*name a folder that can be in \$GEOGRAPH_CACHE"
+    ):
+        build.build()
+
+
 def test_it_builds_once_and_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
