@@ -20,7 +20,7 @@ from pipelines.bench_turns import Deadline, Result, measure
 
 _DEGREE = 16
 #: A series ends for a backend before a training step that would take longer, or more of the free memory.
-_LONGEST_STEP_S = 20.0
+_LONGEST_STEP_S = 8.0
 _LARGEST_SHARE = 0.6
 #: Seconds that the rounds of a backend may take at one point of a series.
 _SHARE_S, _QUICK_SHARE_S = 1.0, 0.1

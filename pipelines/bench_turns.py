@@ -14,6 +14,8 @@ from typing import Any
 from pipelines.bench_process import Apart, Channel, Job, SubjectError
 
 _MAX_ROUNDS = 25
+#: A subject that has taken so many seconds is asked for no more rounds, whatever its minimum.
+_ENOUGH_S = 12.0
 
 
 class Deadline:
@@ -91,6 +93,8 @@ class _Runner:
     def wants_round(self, share_s: float) -> bool:
         rounds = len(self.result.times)
         if self.result.error is not None or rounds >= _MAX_ROUNDS:
+            return False
+        if rounds and self.result.spent_s > _ENOUGH_S:
             return False
         return rounds < self.result.job.minimum or self.result.spent_s < share_s
 

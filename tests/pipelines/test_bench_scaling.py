@@ -52,7 +52,7 @@ def test_series_stops_before_a_step_is_too_long(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(bench_scaling, "available_mb", lambda: None)
     rows = run("slow", "fast")
     last = [row for row in rows if row["backend"] == "slow"][-1]
-    assert last["error"] == "not run: a step would take about 30 s (limit 20 s)"
+    assert last["error"] == "not run: a step would take about 30 s (limit 8 s)"
     assert last["step_s"] is None
     assert last["edges"] == 10_000_000
     reached = [row for row in rows if row["backend"] == "fast"][-1]
