@@ -7,6 +7,7 @@ stepped over: `shrec_16/alien/train/T133.obj` is an `alien` of the `train` part.
 from __future__ import annotations
 
 import io
+import shutil
 import struct
 import tarfile
 import zipfile
@@ -136,6 +137,23 @@ def _archive_names(path: Path) -> list[str]:
         raise DataError(f"unreadable archive ({_first_line(error)})", source=path, remedy=_AGAIN) from error
 
 
+def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
+    """Write the plain files of an archive, and nothing outside of the folder.
+
+    The standard library's filter for this came with Python 3.11.4.
+    """
+    for entry in tar:
+        content = tar.extractfile(entry) if entry.isfile() else None
+        if content is None:
+            continue
+        target = (folder / entry.name).resolve()
+        if not target.is_relative_to(folder.resolve()):
+            raise tarfile.TarError(f"entry {entry.name!r} leads out of the archive")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with content, target.open("wb") as file:
+            shutil.copyfileobj(content, file)
+
+
 @contextmanager
 def _as_folder(path: Path) -> Iterator[Path]:
     """Give a folder with the meshes: the folder itself, or a temporary one with the unpacked archive."""
@@ -151,7 +169,7 @@ def _as_folder(path: Path) -> Iterator[Path]:
                         archive.extractall(folder)
                 else:
                     with tarfile.open(path) as tar:
-                        tar.extractall(folder, filter="data")
+                        _unpack(tar, Path(folder))
             except _BROKEN_ARCHIVE as error:
                 raise DataError(
                     f"unreadable archive ({_first_line(error)})", source=path, remedy=_AGAIN

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import tarfile
 import zipfile
 from pathlib import Path
@@ -188,3 +189,14 @@ def test_geometric_shapes_and_modelnet(shared_data):
         pytest.skip(f"real data not present: {shapes}, {bathtubs}")
     assert len(list(read_meshes(shapes, split="train"))) == len(mesh_classes(shapes)) == 40
     assert [mesh.label for mesh in read_meshes(bathtubs)] == [0] * 5
+
+
+def test_an_archive_cannot_write_outside_of_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "bad.tar"
+    with tarfile.open(path, "w") as tar:
+        entry = tarfile.TarInfo("../../outside.off")
+        entry.size = 3
+        tar.addfile(entry, io.BytesIO(b"OFF"))
+    with pytest.raises(DataError, match="unreadable archive .*outside.off' leads out of the archive"):
+        list(read_meshes(path))
+    assert not list(tmp_path.parent.glob("outside.off"))
