@@ -19,7 +19,7 @@ from geograph.errors import ConfigError
 from geograph.fields import Level
 from pipelines.params import Params
 from pipelines.params_data import Dataset
-from pipelines.sources import Source, make_rejects_report, open_source
+from pipelines.sources import Source, locate, make_rejects_report, open_source
 from pipelines.stage import main, stage, write_metrics
 
 
@@ -35,9 +35,7 @@ def make_split(dataset: Dataset, source: Source, ids: list[str]) -> Split:
     if wanted.kind == "seeded":
         return seeded_split(num_records, {"val": wanted.val, "test": wanted.test}, wanted.seed)
     if wanted.kind == "qm9-edm":
-        from geograph.datasets.published_splits import edm_split
-
-        return edm_split(num_records)
+        return _edm_split(dataset, ids)
     if wanted.kind == "qm7-folds":
         if source.folds is None:
             raise ConfigError("split.kind qm7-folds needs a QM7 file, which holds the folds")
@@ -47,6 +45,23 @@ def make_split(dataset: Dataset, source: Source, ids: list[str]) -> Split:
             "split.kind provided: this source does not say which record belongs where; use seeded"
         )
     return _provided_split(np.asarray(source.parts(ids)), wanted.val, wanted.seed)
+
+
+def _edm_split(dataset: Dataset, ids: list[str]) -> Split:
+    """Return the published split of QM9; of a part of QM9, each record goes where the whole has it."""
+    from geograph.datasets import published_splits as published
+    from geograph.readers.qm9 import read_uncharacterized
+
+    if len(ids) == published.QM9_NUM_MOLECULES - published.QM9_NUM_EXCLUDED:
+        return published.edm_split()
+    exclude = getattr(dataset.source, "exclude", None)
+    if exclude is None or not all(name.startswith("gdb_") for name in ids):
+        raise ConfigError(
+            f"split.kind qm9-edm needs QM9 whole, or a part of it with source.exclude: the published list of "
+            f"inconsistent molecules; this source has {len(ids)} records"
+        )
+    numbers = np.array([int(name.removeprefix("gdb_")) for name in ids])
+    return published.edm_split_of(numbers, read_uncharacterized(locate(exclude)))
 
 
 def _fold_split(folds: np.ndarray, test_fold: int, val: float, seed: int) -> Split:

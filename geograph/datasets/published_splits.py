@@ -80,6 +80,32 @@ def edm_split_ids(excluded: Collection[int]) -> dict[str, Int[np.ndarray, " n"]]
     return {"train": included[split.train], "val": included[split.val], "test": included[split.test]}
 
 
+def edm_split_of(numbers: Int[np.ndarray, " n"], excluded: Collection[int]) -> Split:
+    """Put the records of a part of QM9 where the published split has them.
+
+    Parameters
+    ----------
+    numbers
+        QM9 number of each record.
+    excluded
+        The 3,054 uncharacterized molecules.
+
+    Raises
+    ------
+    DataError
+        If a record is on the list of the excluded ones, or the list is not the published one.
+    """
+    parts = {part: np.flatnonzero(np.isin(numbers, ids)) for part, ids in edm_split_ids(excluded).items()}
+    if sum(len(rows) for rows in parts.values()) != len(numbers):
+        odd = np.setdiff1d(np.arange(len(numbers)), np.concatenate(list(parts.values())))[0]
+        raise DataError(
+            f"molecule {int(numbers[odd])} is in no part of the published split",
+            record=int(odd),
+            remedy="leave out the uncharacterized molecules: source.exclude",
+        )
+    return Split("edm", parts["train"], parts["val"], parts["test"])
+
+
 def qm7_split(folds: Int[np.ndarray, " n"], test_fold: int, val_fold: int | None = None) -> Split:
     """Split by the published folds of QM7: one fold is the test part, one may be the validation part.
 

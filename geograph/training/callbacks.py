@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 import time
 from typing import Any
 
@@ -93,6 +94,52 @@ class WeightAverage(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the average."""
         self.count, self.average = int(state_dict["count"]), dict(state_dict["average"])
+
+
+class AdaptiveClip(Callback):
+    """Clips the gradient to 1.5 times the mean of its recent norms plus twice their standard deviation.
+
+    The bounded norms of the last `window` steps are remembered. Published as starting from a single norm of
+    3000, which lets the first steps through whatever they are; steps from random weights can be so large that
+    they spoil the start, so the memory is filled with `start` here.
+
+    Parameters
+    ----------
+    window
+        Number of steps that are remembered.
+    start
+        Norm that the memory begins with.
+
+    References
+    ----------
+    Hoogeboom et al. (2022), arXiv:2203.17003, released training script.
+    """
+
+    def __init__(self, window: int = 50, start: float = 2.0) -> None:
+        self.window = window
+        self.norms = [start] * window
+
+    def bound(self) -> float:
+        """Largest norm that is let through."""
+        return 1.5 * statistics.fmean(self.norms) + 2.0 * statistics.pstdev(self.norms)
+
+    def on_before_optimizer_step(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: Any
+    ) -> None:
+        """Scale the gradient down to the bound, and remember its norm."""
+        bound = self.bound()
+        parameters = [p for p in pl_module.parameters() if p.grad is not None]
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, bound))
+        if math.isfinite(norm):  # float16 scaling skips a step with an infinite gradient
+            self.norms = [*self.norms, min(norm, bound)][-self.window :]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the remembered norms."""
+        return {"norms": self.norms}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the remembered norms."""
+        self.norms = [float(norm) for norm in state_dict["norms"]]
 
 
 class FiniteGuard(Callback):

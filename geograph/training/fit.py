@@ -17,7 +17,7 @@ from torch_geometric.data import Data
 from geograph import models
 from geograph.errors import ConfigError
 from geograph.tasks import Task
-from geograph.training.callbacks import FiniteGuard, Limits, WeightAverage
+from geograph.training.callbacks import AdaptiveClip, FiniteGuard, Limits, WeightAverage
 from geograph.training.checkpoint import read_plain
 from geograph.training.loaders import EpochLoader, Loader
 from geograph.training.optimizers import build_optimizer, complete_settings
@@ -139,7 +139,7 @@ def fit(
     max_steps: int | None = None,
     max_minutes: float | None = None,
     seed: int = 0,
-    gradient_clip: float | None = None,
+    gradient_clip: float | str | None = None,
     ema_decay: float | None = None,
     early_stopping_patience: int | None = None,
     precision: str = "32",
@@ -151,14 +151,15 @@ def fit(
     accelerator: str = "auto",
     num_threads: int | None = None,
     val_every: int = 1,
+    checkpoint_minutes: float = 5.0,
     config: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> FitResult:
     """Train a task; afterwards it holds the weights of the best epoch, in evaluation mode.
 
-    `last.ckpt` is written at the end of every epoch. A training that is killed at any moment and called
-    again in the same folder goes on there, and on a CPU ends with the same bits as one that was not
-    interrupted (with the same number of threads).
+    `last.ckpt` is written at the end of every epoch, and within long ones every few minutes. A training that
+    is killed at any moment and called again in the same folder goes on there, and on a CPU ends with the same
+    bits as one that was not interrupted (with the same number of threads).
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ def fit(
     seed
         Of everything that is drawn during the training.
     gradient_clip
-        Largest norm of the gradient; None does not clip.
+        Largest norm of the gradient, or `adaptive` (see `AdaptiveClip`); None does not clip.
     ema_decay
         Averages the weights (see `WeightAverage`); evaluation and `best.pt` then use the average.
     early_stopping_patience
@@ -190,6 +191,8 @@ def fit(
         Of torch; None leaves it.
     val_every
         Epochs between validations.
+    checkpoint_minutes
+        Time between two states in `last.ckpt` within an epoch; it does not change the result.
     config, data
         Configuration of the run and description of its data (with digests): they go into the checkpoints
         and tell this run from others when it resumes.
@@ -203,7 +206,7 @@ def fit(
     DivergenceError
         If a loss or a gradient is not finite.
     """
-    _check(max_epochs, val_every, mode, resume)
+    _check(max_epochs, val_every, mode, resume, gradient_clip)
     loader = EpochLoader(train_loader, "train_loader")
     validation = None if val_loader is None else EpochLoader(val_loader, "val_loader")
     trainer_precision = check_precision(task, precision, naive_amp)
@@ -223,15 +226,17 @@ def fit(
     recorder = Recorder(
         folder, run, monitor=monitor, mode=mode, max_epochs=max_epochs, patience=early_stopping_patience,
         limits=Limits(max_minutes, max_steps), average=average, progress=ProgressLines(max_epochs, loader),
-        tracker=tracker,
+        tracker=tracker, loader=loader, checkpoint_minutes=checkpoint_minutes,
     )  # fmt: skip
-    callbacks = [FiniteGuard(checks_gradients=precision != "16"), *recorder.companions, recorder]
+    clips = [AdaptiveClip()] if gradient_clip == "adaptive" else []
+    callbacks = [FiniteGuard(checks_gradients=precision != "16"), *clips, *recorder.companions, recorder]
     with _quiet_lightning(), _threads(num_threads), contextlib.closing(recorder.progress):
         lightning.seed_everything(seed, verbose=False)
         trainer = loader.trainer = _trainer(
             default_root_dir=folder, accelerator=accelerator, precision=trainer_precision,
-            max_epochs=max_epochs, gradient_clip_val=gradient_clip, check_val_every_n_epoch=val_every,
-            limit_val_batches=0.0 if validation is None else 1.0, callbacks=callbacks,
+            max_epochs=max_epochs, gradient_clip_val=None if clips else gradient_clip,
+            check_val_every_n_epoch=val_every, limit_val_batches=0.0 if validation is None else 1.0,
+            callbacks=callbacks,
         )  # fmt: skip
         task.train()
         # Without validation Lightning still asks for a loader, and leaves it alone.
@@ -255,7 +260,7 @@ def _trainer(**settings: Any) -> lightning.Trainer:
     )
 
 
-def _check(max_epochs: int, val_every: int, mode: str, resume: str) -> None:
+def _check(max_epochs: int, val_every: int, mode: str, resume: str, clip: float | str | None) -> None:
     for name, value in (("max_epochs", max_epochs), ("val_every", val_every)):
         if value < 1:
             raise ConfigError(f"`{name}` must be at least 1, got {value}.")
@@ -263,6 +268,8 @@ def _check(max_epochs: int, val_every: int, mode: str, resume: str) -> None:
         raise ConfigError(f"`mode` must be 'min' or 'max', got {mode!r}.")
     if resume not in RESUMES:
         raise ConfigError(f"`resume` must be one of {', '.join(RESUMES)}, got {resume!r}.")
+    if clip is not None and clip != "adaptive" and not (isinstance(clip, int | float) and clip > 0):
+        raise ConfigError(f"`gradient_clip` must be a positive number or 'adaptive', got {clip!r}.")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Any, Protocol, cast, runtime_checkable
 
 import lightning
@@ -36,6 +37,8 @@ class EpochLoader:
     ----------
     length
         Number of batches of the present pass, and of epoch 0 before the first.
+    num_skipped
+        Batches that the next pass leaves out, because a training that goes on within an epoch has seen them.
 
     Raises
     ------
@@ -46,6 +49,7 @@ class EpochLoader:
     def __init__(self, loader: Loader | Iterable[Data], name: str) -> None:
         self.loader = loader
         self.trainer: lightning.Trainer | None = None
+        self.num_skipped = 0
         self._set_epoch(0)
         self.length = len(cast(Any, loader))
         if self.length == 0:
@@ -61,7 +65,8 @@ class EpochLoader:
             # Epochs that are through, also right after a resume; `current_epoch` lags behind there.
             self._set_epoch(cast(Any, self.trainer.fit_loop.epoch_progress.current).processed)
             self.length = len(cast(Any, self.loader))
-        yield from self.loader
+        first, self.num_skipped = self.num_skipped, 0
+        yield from islice(self.loader, first, None)
 
 
 class Prefetch:

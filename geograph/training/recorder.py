@@ -17,8 +17,10 @@ from geograph.errors import CheckpointError, ConfigError
 from geograph.tasks import Task
 from geograph.training.callbacks import Limits, WeightAverage, random_state, restore_random_state
 from geograph.training.checkpoint import read_plain, save_checkpoint
+from geograph.training.loaders import EpochLoader
 from geograph.training.progress import ProgressLines
 from geograph.training.tracking import Tracker
+from geograph.training.within_epoch import WithinEpoch
 
 STATE_KEY = "geograph"
 
@@ -74,6 +76,10 @@ class Recorder(Callback):
         Validations without improvement after which the training ends; None never ends it.
     limits, average, progress, tracker
         Companions.
+    loader
+        Training batches; it is told what a training that goes on within an epoch has seen.
+    checkpoint_minutes
+        Time between states that are kept within an epoch.
     """
 
     def __init__(
@@ -89,18 +95,22 @@ class Recorder(Callback):
         average: WeightAverage | None,
         progress: ProgressLines,
         tracker: Tracker | None,
+        loader: EpochLoader,
+        checkpoint_minutes: float,
     ) -> None:
         self.folder, self.description = folder, description
         self.monitor, self.sign = monitor, 1.0 if mode == "min" else -1.0
         self.max_epochs, self.patience = max_epochs, patience
         self.limits, self.average, self.progress, self.tracker = limits, average, progress, tracker
+        self.loader, self.interval_s = loader, 60 * checkpoint_minutes
         self.history: list[dict[str, float]] = []
         self.best = math.inf
         self.waited = 0
         self.finished = ""
         self._random: dict[str, Any] | None = None
         self._validated = False
-        self._epoch_start = 0.0
+        self._within = WithinEpoch()
+        self._epoch_start = self._last_save = time.monotonic()
 
     @property
     def companions(self) -> list[Callback]:
@@ -108,12 +118,38 @@ class Recorder(Callback):
         return [*([self.average] if self.average else []), self.limits, self.progress]
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Begin an epoch; the generators are restored after a resume."""
+        self._restore_random()
+        self._validated, self._within = False, WithinEpoch()
+        self._epoch_start = self._last_save = time.monotonic()
+
+    def _restore_random(self) -> None:
         """Restore the generators after a resume, at the last moment before they are used."""
         if self._random is not None:
             restore_random_state(self._random)
             self._random = None
-        self._validated = False
-        self._epoch_start = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Restore the generators after a resume within an epoch."""
+        self._restore_random()
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Count the loss, and keep the state if that has not been done for long."""
+        self._within.add(outputs["loss"], int(batch.num_graphs), batch_idx + 1)
+        is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if not is_last and time.monotonic() - self._last_save >= self.interval_s:
+            self._within.elapsed_s += time.monotonic() - self._epoch_start
+            self._epoch_start = time.monotonic()
+            self._save_last(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Note that this epoch has validation metrics."""
@@ -131,18 +167,20 @@ class Recorder(Callback):
             self.tracker.log_metrics(row, step=int(row["epoch"]))
         if self.finished:
             self._save(trainer, "final.pt", row)
+        self._within = WithinEpoch()
         self._save_last(trainer)
 
     def _row(self, trainer: lightning.Trainer) -> dict[str, float]:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if not self._validated:
             metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")}
+        metrics["train/loss"] = self._within.mean()
         return {
             "epoch": float(trainer.current_epoch),
             "step": float(trainer.global_step),
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
             **dict(sorted(metrics.items())),
-            "epoch_s": time.monotonic() - self._epoch_start,
+            "epoch_s": self._within.elapsed_s + time.monotonic() - self._epoch_start,
             "elapsed_s": self.limits.elapsed_s,
         }
 
@@ -183,6 +221,7 @@ class Recorder(Callback):
         temporary = self.folder / ".last.ckpt.tmp"
         trainer.save_checkpoint(temporary)
         temporary.replace(self.folder / "last.ckpt")
+        self._last_save = time.monotonic()
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -195,6 +234,7 @@ class Recorder(Callback):
             "waited": self.waited,
             "finished": self.finished,
             "random": random_state(),
+            "within_epoch": self._within.values(),
         }
 
     def on_load_checkpoint(
@@ -208,6 +248,8 @@ class Recorder(Callback):
             int(state["waited"]),
         )
         self._random = state["random"]
+        self._within = WithinEpoch(**state.get("within_epoch", {}))
+        self.loader.num_skipped = self._within.num_batches
 
 
 def last_state(folder: Path) -> dict[str, Any] | None:

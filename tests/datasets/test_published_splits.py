@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geograph.datasets.published_splits import edm_split, edm_split_ids, qm7_split
+from geograph.datasets.published_splits import edm_split, edm_split_ids, edm_split_of, qm7_split
 from geograph.errors import ConfigError, DataError
 from geograph.readers.qm9 import read_uncharacterized
 
@@ -32,6 +32,18 @@ def test_edm_split_ids_skip_the_excluded_numbers():
     assert sorted(everything.tolist()) == list(range(3055, 133_886))
     # Position p in the split is the molecule with the number p + 3055 here.
     assert (ids["val"] == edm_split().val + 3055).all()
+
+
+def test_part_of_qm9_goes_where_the_published_split_has_it():
+    excluded = frozenset(range(1, 3055))
+    ids = edm_split_ids(excluded)
+    numbers = np.array([ids["test"][5], ids["train"][7], ids["val"][0], ids["train"][2]])
+    split = edm_split_of(numbers, excluded)
+    assert (split.train.tolist(), split.val.tolist(), split.test.tolist()) == ([1, 3], [2], [0])
+    with pytest.raises(
+        DataError, match="record 1: molecule 3054 is in no part of the published split; "
+    ):
+        edm_split_of(np.array([4000, 3054]), excluded)
 
 
 def test_edm_split_errors():

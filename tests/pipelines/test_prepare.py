@@ -91,8 +91,10 @@ def test_qm7_folds(test_fold: int) -> None:
     assert split_of(split, Source([], folds=lambda: folds)) == parts
 
 
-def test_qm9_split_needs_all_of_qm9() -> None:
-    with pytest.raises(ConfigError, match="with 20 molecules"):
+def test_published_qm9_split_needs_all_of_qm9_or_the_list_of_excluded_molecules() -> None:
+    with pytest.raises(
+        ConfigError, match="needs QM9 whole, .* source.exclude: .* has 20 records"
+    ):
         split_of({"kind": "qm9-edm"}, Source([]))
 
 

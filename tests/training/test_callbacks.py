@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from geograph.training.callbacks import (
+    AdaptiveClip,
     DivergenceError,
     FiniteGuard,
     WeightAverage,
@@ -114,3 +115,24 @@ def test_validation_loss_that_is_not_finite_is_named() -> None:
     trainer = Mock(spec=lightning.Trainer, current_epoch=2, global_step=9, callback_metrics=metrics)
     with pytest.raises(DivergenceError, match="validation loss is nan in epoch 2, step 9"):
         FiniteGuard().on_validation_end(trainer, Weights())
+
+
+def test_adaptive_clip_bounds_by_what_was_usual() -> None:
+    module, clip = Weights(), AdaptiveClip(window=4, start=2.0)
+
+    def step(gradient: float) -> float:
+        module.weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        clip.on_before_optimizer_step(TRAINER, module, None)
+        return module.weight.grad.item()
+
+    assert step(1e6) == pytest.approx(3.0, rel=1e-5)  # 1.5 times the start
+    assert clip.norms == pytest.approx([2.0, 2.0, 2.0, 3.0])  # the bounded norm is what is remembered
+    assert [step(value) for value in (1.0, -3.0, 1.0)] == [1.0, -3.0, 1.0]
+    bound = 1.5 * 2.0 + 2.0 * 1.0
+    assert step(-100.0) == pytest.approx(-bound, rel=1e-6)
+    again = AdaptiveClip(window=4)
+    again.load_state_dict(clip.state_dict())
+    assert again.bound() == clip.bound() != AdaptiveClip(window=4).bound()
+    assert step(0.1) == 0.1
+    step(float("inf"))
+    assert clip.norms == pytest.approx([3.0, 1.0, bound, 0.1])  # an infinite norm is not remembered

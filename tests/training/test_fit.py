@@ -3,15 +3,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_training import TinyLoader, molecule_batch, register, tiny_task, train
+from torch_geometric.data import Data
 
 from geograph import models
 from geograph.errors import CheckpointError, ConfigError
-from geograph.training.callbacks import DivergenceError
+from geograph.training.callbacks import AdaptiveClip, DivergenceError
 from geograph.training.checkpoint import load_checkpoint, read_plain
 from geograph.training.fit import fit
 
@@ -56,6 +59,38 @@ def test_killed_training_resumes_bit_for_bit(tmp_path: Path) -> None:
     assert_same_weights(whole.final, resumed.final)
     assert_same_weights(whole.best, resumed.best)
     assert [row["epoch"] for row in whole.history] == [0, 1, 2, 3]
+
+
+class Cut(TinyLoader):
+    """Ends the training with an error before it hands out a batch of an epoch."""
+
+    def __init__(self, at: tuple[int, int] | None = None) -> None:
+        super().__init__(batch_size=2)
+        self.at = at
+
+    def __iter__(self) -> Iterator[Data]:
+        for number, batch in enumerate(super().__iter__()):
+            if (self.epoch, number) == self.at:
+                raise InterruptedError("cut")
+            yield batch
+
+
+@pytest.mark.parametrize("clip", [None, "adaptive"])
+@pytest.mark.parametrize("at", [(0, 2), (1, 1), (2, 4), (2, 5)])
+def test_training_cut_within_an_epoch_resumes_bit_for_bit(
+    tmp_path: Path, at: tuple[int, int], clip: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geograph.training.fit.AdaptiveClip", partial(AdaptiveClip, 3, 0.5))
+    whole = train(tmp_path / "whole", Cut(), gradient_clip=clip)
+    for point in (at, (at[0] + 1, 3)):  # twice, in two epochs
+        with pytest.raises(InterruptedError):
+            train(tmp_path / "cut", Cut(point), gradient_clip=clip, checkpoint_minutes=0.0)
+    state = read_plain(tmp_path / "cut" / "last.ckpt")["geograph"]["within_epoch"]
+    assert state["num_batches"] == 2  # one is fetched ahead of the one that is worked on
+    resumed = train(tmp_path / "cut", Cut(), gradient_clip=clip)
+    assert comparable(resumed.history) == comparable(whole.history)
+    assert_same_weights(whole.final, resumed.final)
+    assert_same_weights(whole.best, resumed.best)
 
 
 def test_result_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,6 +245,8 @@ def test_mixed_precision_is_refused_by_model(tmp_path: Path) -> None:
         ({"mode": "least"}, "`mode` must be 'min' or 'max', got 'least'"),
         ({"resume": "maybe"}, "`resume` must be one of auto, matching, never"),
         ({"precision": "8"}, "`precision` must be one of 32, 64, bf16, 16"),
+        ({"gradient_clip": -1.0}, "`gradient_clip` must be a positive number or 'adaptive', got -1.0"),
+        ({"gradient_clip": "often"}, "`gradient_clip` must be a positive number or 'adaptive', got 'often'"),
         ({"monitor": "val/auc"}, "`monitor` must be one of the logged metrics .*val/loss.*got 'val/auc'"),
     ],
 )
