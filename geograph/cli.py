@@ -1,4 +1,4 @@
-"""The command `geograph`: doctor, validate, sample, evaluate."""
+"""The command `geograph`: doctor, validate, sample, evaluate, import-checkpoint."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from geograph.cli_evaluate import evaluate_app
+from geograph.cli_import import import_checkpoint
 from geograph.cli_sample import sample
 from geograph.errors import GeographError
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(evaluate_app, name="evaluate", help="Judge what a model made.")
 app.command()(sample)
+app.command(name="import-checkpoint")(import_checkpoint)
 
 _PACKAGES = (
     "geograph",

@@ -1,4 +1,4 @@
-"""Time and memory of the models in every kernel backend, beside how others run them, and the loader.
+"""Time and memory of the models in every kernel backend, beside how others run them; sampling; the loader.
 
 `python -m pipelines.bench` writes `metrics/bench.json`, a list of rows with the keys `bench_rows.KEYS`, and
 `metrics/bench-machine.json`. `--quick` takes small batches, `--only` one case, and `--table` prints the last
@@ -28,6 +28,7 @@ from pipelines.bench_machine import machine
 from pipelines.bench_peers import PRODUCTS, REFERENCE, jobs_of, late_jobs_of
 from pipelines.bench_process import Apart, Channel, Job
 from pipelines.bench_rows import Row, complete, ratio, row_of
+from pipelines.bench_sampling import SAMPLINGS, Sampling, sampling_jobs, sampling_rows
 from pipelines.bench_scaling import SERIES, Series, bench_scaling
 from pipelines.bench_tables import markdown, print_tables
 from pipelines.bench_turns import Deadline, Result, measure
@@ -36,8 +37,9 @@ from pipelines.bench_turns import Deadline, Result, measure
 _TIME_S, _QUICK_TIME_S = 555.0, 60.0
 #: Seconds that the rounds of one subject may take if they are more than the fewest.
 _SHARE_S, _QUICK_SHARE_S = 4.0, 0.3
+#: Seconds of one scaling series, and those that are left for the late peers.
+_SERIES_S, _LATE_S = 60.0, 90.0
 #: Seconds that peers must leave for each case that is still to come, and for the rest.
-_SERIES_S = 60.0  # of one scaling series
 _RESERVE_S, _QUICK_RESERVE_S = 45.0, 3.0
 _NUM_LOADED, _NUM_QUICK_LOADED, _LOADER_EPOCHS = 10_000, 500, 5
 
@@ -141,14 +143,21 @@ class Bench:
                 self.rows.insert(place + 1, row)
         self.note(f"{case.name}, late peers", done=1)
 
+    def sampling(self, sampling: Sampling) -> None:
+        """Measure how many molecules are generated in a second."""
+        results = self._measure(sampling_jobs(sampling, self.names, self.device, quick=self.is_quick))
+        self.rows += sampling_rows(sampling, results, self.device)
+        self.note(sampling.name, done=1)
+
     def series(self, series: Series) -> None:
         """Measure how the backends scale."""
+        late_s = 0.0 if self.is_quick else _LATE_S
         self.rows += bench_scaling(
             series,
             self.names,
             self.device,
             quick=self.is_quick,
-            deadline=Deadline(min(self.deadline.left(), _SERIES_S)),
+            deadline=Deadline(min(max(self.deadline.left() - late_s, 0.0), _SERIES_S)),
             open_channel=self.open_channel,
             note=self.note,
         )
@@ -164,8 +173,8 @@ class Bench:
         self.note("loader", done=1)
 
 
-def chosen(only: str | None) -> tuple[list[Case], list[Series]]:
-    """Return cases and series whose name contains a text; all of them without one.
+def chosen(only: str | None) -> tuple[list[Case], list[Sampling], list[Series]]:
+    """Return cases, samplings and series whose name contains a text; all of them without one.
 
     Raises
     ------
@@ -174,22 +183,25 @@ def chosen(only: str | None) -> tuple[list[Case], list[Series]]:
     """
     text = (only or "").lower()
     cases = [case for case in CASES if text in case.name.lower()]
+    samplings = [row for row in SAMPLINGS if text in row.name]
     series = [row for row in SERIES if text in row.name]
-    if not cases and not series and text not in "loader":
-        known = ", ".join([*(case.name for case in CASES), *(row.name for row in SERIES), "loader"])
+    if not cases and not samplings and not series and text not in "loader":
+        known = ", ".join([*(row.name for row in (*CASES, *SAMPLINGS, *SERIES)), "loader"])
         raise ConfigError(f"`--only` must be part of one of {known}, got {only!r}.")
-    return cases, series
+    return cases, samplings, series
 
 
 def run(bench: Bench, only: str | None) -> None:
     """Run what was chosen."""
-    cases, series = chosen(only)
+    cases, samplings, series = chosen(only)
     reserve_s = _QUICK_RESERVE_S if bench.is_quick else _RESERVE_S
     # What is quick comes first, what is slow to start last: the clock then takes the least.
     if (only or "").lower() in "loader":
         bench.loader()
     for number, case in enumerate(cases):
-        bench.case(case, reserve_s * (len(cases) - number - 1 + len(series)))
+        bench.case(case, reserve_s * (len(cases) - number - 1 + len(samplings) + len(series)))
+    for sampling in samplings:
+        bench.sampling(sampling)
     for line in series:
         bench.series(line)
     for case in sorted(cases, key=lambda case: case.model != "egnn"):
@@ -217,10 +229,10 @@ def main(
     # Threads that wait shall sleep: the subjects wait for their turns.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    cases, series = chosen(only)
+    cases, samplings, series = chosen(only)
     bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*bars, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("machine", total=2 * len(cases) + len(series) + 2)
+        bar = progress.add_task("machine", total=2 * len(cases) + len(samplings) + len(series) + 2)
 
         def note(text: str, done: int = 0) -> None:
             progress.update(bar, description=text, advance=done)
@@ -235,8 +247,9 @@ def main(
 
 
 def write(out: Path, rows: list[Row], facts: dict[str, Any]) -> None:
-    """Write facts and rows: models, scaling, loader."""
-    rows.sort(key=lambda row: (row["case"].startswith("loader"), row["case"].startswith("scaling")))
+    """Write facts and rows: models, sampling, scaling, loader."""
+    kinds = ("loader", "scaling", "sampling")
+    rows.sort(key=lambda row: tuple(row["case"].startswith(kind) for kind in kinds))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     machine_file(out).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

@@ -60,15 +60,14 @@ class Trainee:
         out.square().mean().backward()
         self.optimizer.step()
 
-    def first(self) -> float:
-        """Peak memory in MB of one training step above what the process held; a forward pass besides."""
+    def first(self) -> tuple[float, tuple[float, float]]:
+        """Peak memory in MB of one training step above what the process held, and the times of a round."""
         with use_backend(self.backend):
             reset_peak_memory()
             before = peak_memory_mb()
-            self.step()
+            step_s = seconds(self.step, self.device)
             peak = max(peak_memory_mb() - before, 0.0)
-            self.forward()
-        return peak
+            return peak, (seconds(self.forward, self.device), step_s)
 
     def round(self) -> tuple[float, float]:
         """Seconds of a forward pass and of a training step."""
@@ -276,7 +275,17 @@ def late_jobs_of(case: Case, device: str, *, quick: bool, limit_s: float) -> lis
     """
     num_graphs = case.num_quick if quick else case.num_graphs
     jobs = [
-        Job(case, peer.name, peer.make, num_graphs, device, minimum=1, first_limit_s=limit_s, reserve_s=1.0)
+        Job(
+            case,
+            peer.name,
+            peer.make,
+            num_graphs,
+            device,
+            minimum=1,
+            first_limit_s=limit_s,
+            reserve_s=1.0,
+            first_counts=False,
+        )  # fmt: skip
         for peer in _peers_of(LATE_PEERS, case, quick)
     ]
     return (

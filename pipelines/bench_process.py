@@ -32,8 +32,8 @@ _LONGEST_ERROR = 160
 class Subject(Protocol):
     """What a process measures."""
 
-    def first(self) -> float | None:
-        """Run everything once, unmeasured but for the peak memory in MB."""
+    def first(self) -> tuple[float | None, tuple[float, float]]:
+        """Run everything once: the peak memory in MB, and the seconds as of a round."""
 
     def round(self) -> tuple[float, float]:
         """Seconds of a forward pass and of a training step."""
@@ -59,6 +59,8 @@ class Job:
         Seconds that the start and the first step, and that a round, may take.
     reserve_s
         Seconds that must be left to the deadline for the job to be started.
+    first_counts
+        Whether the first run is like the others: if it is slow, it is then not repeated.
     """
 
     case: Case
@@ -70,6 +72,7 @@ class Job:
     first_limit_s: float = 120.0
     round_limit_s: float = 60.0
     reserve_s: float = 0.0
+    first_counts: bool = True
 
 
 class SubjectError(Exception):

@@ -9,11 +9,13 @@ from typing import Any
 #: Keys of every row, in order. Speed-ups and the memory ratio are against the backend `reference` of the same
 #: case (for the loader: against PyTorch Geometric); a memory ratio below 1 is a saving. `speedup_padded` is
 #: the training step of the padded layout over that of the row. `roofline_*` is the time of the unavoidable
-#: matrix products over the time of the row. `exponent_*` is the slope of the logarithms along a series.
+#: matrix products over the time of the row. `molecules_per_s` counts molecules that went through all steps of
+#: a reverse chain, of which `forward_s` is one step. `exponent_*` is the slope of the logarithms along
+#: a series.
 KEYS = (
     "case", "backend", "device", "forward_s", "step_s", "peak_mb", "speedup_forward", "speedup_step",
     "memory_ratio", "roofline_fraction", "roofline_forward", "speedup_padded", "graphs_per_s",
-    "edges", "hidden", "batch", "rounds", "exponent_step", "exponent_memory", "error",
+    "molecules_per_s", "edges", "hidden", "batch", "rounds", "exponent_step", "exponent_memory", "error",
 )  # fmt: skip
 
 Row = dict[str, Any]

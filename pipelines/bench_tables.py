@@ -65,6 +65,14 @@ _SCALING = (
     Column("speedup_step", "step faster", _times),
     Column("memory_ratio", "memory ratio", _number),
 )
+_SAMPLING = (
+    Column("batch", "molecules", _number),
+    Column("molecules_per_s", "molecules/s", _number),
+    Column("forward_s", "ms per step", _milliseconds),
+    Column("speedup_forward", "faster", _times),
+    Column("peak_mb", "peak MB", _number),
+    Column("memory_ratio", "memory ratio", _number),
+)
 _LOADER = (
     Column("forward_s", "ms per batch", _milliseconds),
     Column("speedup_forward", "faster", _times),
@@ -75,11 +83,12 @@ _LOADER = (
 
 
 def sections(rows: Sequence[Row]) -> list[tuple[str, tuple[Column, ...], list[Row]]]:
-    """Divide the rows into models, scaling and loader: title, columns, rows of each that is not empty."""
-    scaling = [row for row in rows if row["case"].startswith("scaling")]
-    loader = [row for row in rows if row["case"].startswith("loader")]
-    models = [row for row in rows if row not in scaling and row not in loader]
-    named = [("models", _MODELS, models), ("scaling", _SCALING, scaling), ("loader", _LOADER, loader)]
+    """Divide the rows by kind: title, columns, rows of each that is not empty."""
+    kinds = {"sampling": _SAMPLING, "scaling": _SCALING, "loader": _LOADER}
+    models = [row for row in rows if not row["case"].startswith(tuple(kinds))]
+    named = [("models", _MODELS, models)]
+    for kind, columns in kinds.items():
+        named.append((kind, columns, [row for row in rows if row["case"].startswith(kind)]))
     return [(title, columns, part) for title, columns, part in named if part]
 
 

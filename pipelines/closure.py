@@ -18,14 +18,20 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 _PACKAGES = ("geograph", "pipelines")
 
+#: Endings of source files.
+SOURCES = (".py", ".cpp", ".h", ".js", ".css", ".html")
+
 #: Modules whose references are followed only where they are in the choice of the stage.
 TABLES = ("geograph.models", "geograph.tasks", "pipelines.sources", "pipelines.prepare", "pipelines.datasets")
 
 #: Modules that are left out, with all that only they need.
 BOUNDARY = ("pipelines.stage", "geograph.training.tracking")
 
-#: Folders of sources that a module compiles.
-_COMPILED = {"geograph.kernels.cpu.build": "geograph/kernels/cpu/src"}
+#: Folders of files that a module compiles or writes into its pages.
+_FOLDERS = {
+    "geograph.kernels.cpu.build": "geograph/kernels/cpu/src",
+    "geograph.interop.molecule_page": "geograph/interop/page",
+}
 
 _SOURCES = {
     "molecules": ["generate.molecules", "readers.qm7", "readers.qm9", "readers.atoms"],
@@ -89,9 +95,9 @@ def closure(entry: str, choice: Collection[str]) -> list[str]:
             following = frozenset(m for m in following if m in choice or _is_common(m))
         todo += [module for module in (*following, *parents) if module not in seen]
     paths = {module_path(name) for name in seen}
-    for name, folder in _COMPILED.items():
+    for name, folder in _FOLDERS.items():
         if name in seen:
-            paths.update((REPOSITORY / folder).iterdir())
+            paths.update(path for path in (REPOSITORY / folder).rglob("*") if path.suffix in SOURCES)
     return sorted(str(path.relative_to(REPOSITORY)) for path in paths if path is not None)
 
 

@@ -27,6 +27,29 @@ from pipelines.tables import Row, load_published, published_table, rows_from_met
 PUBLISHED = Path(__file__).resolve().parents[1] / "data" / "published.yaml"
 _NOT_METRICS = ("loss", "num_test", "num_train", "best_val_loss", "num_unseen_sizes")
 _NUM_DRAWN = 12
+#: Of all that the samples are judged by (`metrics/sample`), what the table shows.
+_SAMPLE_METRICS = (
+    "atom_stability",
+    "molecule_stability",
+    "train_atom_stability",
+    "train_molecule_stability",
+    "valency_atom_stability",
+    "valency_molecule_stability",
+    "rdkit_validity",
+    "perceived_validity",
+    "uniqueness",
+    "novelty",
+    "connected",
+    "bond_lengths_distance",
+    "bond_angles_distance",
+    "dihedral_angles_distance",
+    "num_failed",
+)
+_SAMPLE_PICTURES = {
+    "samples/{name}/quality.png": "Quality of the molecules of {name} against the number of sampling steps.",
+    "samples/{name}/distributions.png": "Molecules of {name} beside those of the training part.",
+    "plots/steer/{name}.png": "Molecules of {name} made for a property, judged by another network.",
+}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -49,7 +72,9 @@ def entry_of(params: Params, name: str, run: Run) -> dict[str, Any]:
     tracked = read_json(Path("metrics/runs") / f"train-{name}.json")
     costs = ("num_parameters", "ms_per_item", "equivariance_error", "peak_mb")
     metrics = {key: value for key, value in measured.items() if key not in (*_NOT_METRICS, *costs)}
-    metrics |= {key: value for key, value in sampled.items() if key != "ms_per_item"}
+    metrics |= {key: sampled[key] for key in _SAMPLE_METRICS if key in sampled}
+    steered = read_json(Path("metrics/steer") / f"{name}.json")
+    metrics |= {f"steer_{key}": value for key, value in steered.items() if key.endswith("_pearson")}
     return {
         "task": task_name(run),
         "dataset": run.dataset,
@@ -147,6 +172,13 @@ def _sample_figures(task: str, names: list[str], params: Params, folder: Path) -
             figures.append(
                 ReportFigure(task, f"The first {len(molecules[:_NUM_DRAWN])} molecules of {name}.", path)
             )
+        for place, caption in _SAMPLE_PICTURES.items():
+            path = Path(place.format(name=name))
+            if path.is_file():
+                copied = Path(
+                    shutil.copy(path, folder / f"{name}-{path.name.replace(f'{name}.', 'steering.')}")
+                )
+                figures.append(ReportFigure(task, caption.format(name=name), copied))
     return figures
 
 

@@ -53,7 +53,8 @@ class GraphData:
     def describe(self) -> dict[str, Any]:
         """Identity of the data, for checkpoints and the tracking server."""
         sizes = {f"num_{part}": len(getattr(self.split, part)) for part in PARTS}
-        return {"name": self.name, "sha256": self.store.digest(), "split": self.split.name, **sizes}
+        identity = {"name": self.name, "sha256": self.store.digest(), "split": self.split.name}
+        return {**identity, **sizes, "graph": self.store.attributes.get("graph", {})}
 
     def node_values(self, part: str, field: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Values of a node field over one part, and the graph (0, 1, ...) of each row."""
@@ -112,9 +113,14 @@ def train_statistics(run: Run, data: GraphData) -> dict[str, Any]:
 
         values = {name: data.node_values("train", name)[0] for name in ("pos", "vel", "pos_target")}
         return {"linear_time": fit_linear_time(**values)}
+    from geograph.diffusion.condition import fit_properties
     from geograph.tasks.generation import fit_statistics as fit_generation
 
-    return fit_generation(*data.node_values("train", "z"))
+    z, graph = data.node_values("train", "z")
+    statistics = fit_generation(z, graph)
+    if run.task.targets:
+        statistics |= fit_properties(run.task.targets, data.labels("train"), torch.bincount(graph))
+    return statistics
 
 
 def model_params(run: Run, data: GraphData) -> dict[str, Any]:

@@ -68,8 +68,13 @@ def _schema(graph: Mapping[str, np.ndarray], targets: list[str]) -> dict[str, Fi
     return fields
 
 
-def featurize(raw: Path, folder: Path, make: Featurizer, targets: list[str], num_workers: int) -> Store:
-    """Turn every record of a store into a graph, in chunks over processes."""
+def featurize(raw: Path, folder: Path, make: Featurizer, graph: Mapping[str, Any], num_workers: int) -> Store:
+    """Turn every record of a store into a graph, in chunks over processes.
+
+    `graph` is the rule that `make` follows: edges, targets, ... It goes into the manifest, and from there
+    into checkpoints, so that new records can be treated alike.
+    """
+    targets = list(graph.get("targets", []))
     records = Store(raw)
     jobs = [
         (str(raw), make, start, min(start + _CHUNK, len(records))) for start in range(0, len(records), _CHUNK)
@@ -78,6 +83,7 @@ def featurize(raw: Path, folder: Path, make: Featurizer, targets: list[str], num
     first = next(graphs)
     attributes = records.attributes | {
         "targets": targets,
+        "graph": {key: value for key, value in graph.items() if key != "targets" and value is not None},
         "edges": "stored" if "edge_index" in first else "complete",
         "records_sha256": records.digest(),
     }
@@ -98,11 +104,11 @@ def run(params: Params, name: str) -> None:
     dataset = params.data[name]
     raw, folder = Path("data/raw") / name, Path("data/processed") / name
     shutil.rmtree(folder, ignore_errors=True)
-    settings = {"graph": dataset.graph.model_dump(mode="json")}
+    rule = dataset.graph.model_dump(mode="json")
+    settings = {"graph": rule}
     with stage("featurize", name, params, settings=settings, experiment="data") as tracker:
         start = time.perf_counter()
-        targets = list(getattr(dataset.graph, "targets", []))
-        store = featurize(raw, folder, featurizer(dataset), targets, params.parallel.num_workers)
+        store = featurize(raw, folder, featurizer(dataset), rule, params.parallel.num_workers)
         nodes = np.diff(store.pointer(Level.NODE))
         edges = np.diff(store.pointer(Level.EDGE)) if "edge_index" in store else nodes * (nodes - 1)
         metrics = {

@@ -27,14 +27,20 @@ _SYMBOLS = {1: "H", 6: "C", 7: "N", 8: "O", 9: "F", 14: "Si", 15: "P", 16: "S", 
 #: Half the width of a bond and the distance between the strands of a multiple bond, in angstrom.
 _BOND_HALF_WIDTH, _STRAND_GAP = 0.07, 0.24
 _FOG = 0.5
+_HALO = "#FF7A45"
 
 
 def molecule_grid(
-    molecules: Sequence[Molecule], *, columns: int = 4, titles: Sequence[str] | None = None
+    molecules: Sequence[Molecule],
+    *,
+    columns: int = 4,
+    titles: Sequence[str] | None = None,
+    outcomes: Sequence[tuple[str, str]] | None = None,
 ) -> Figure:
     """Draw molecules as balls and sticks, all to one scale, each seen along its thinnest direction.
 
-    Bonds are those of the published bond-length rule. Parts farther from the viewer are paler.
+    Bonds are those of the published bond-length rule; an atom whose valence is wrong by that rule has a halo.
+    Parts farther from the viewer are paler.
 
     Parameters
     ----------
@@ -44,30 +50,48 @@ def molecule_grid(
         Number of molecules in a row.
     titles
         One line for each molecule; their ids by default.
+    outcomes
+        For each molecule what it failed first, in words, and the colour that stands for it.
 
     Raises
     ------
     ShapeError
-        If there is nothing to draw, or another number of titles than molecules.
+        If there is nothing to draw, or another number of titles or outcomes than molecules.
     """
     names = [molecule.id for molecule in molecules] if titles is None else list(titles)
     if not molecules or len(names) != len(molecules):
         raise ShapeError(
             f"`molecules` must not be empty and have one title each, got {len(molecules)}, {len(names)}"
         )
+    if outcomes is not None and len(outcomes) != len(molecules):
+        raise ShapeError(
+            f"`outcomes` must hold one for each of {len(molecules)} molecules, got {len(outcomes)}"
+        )
     columns = min(columns, len(molecules))
     rows = -(-len(molecules) // columns)
     views = [_view(molecule.pos) for molecule in molecules]
     width, height = np.max([np.abs(view[:, :2]).max(axis=0) for view in views], axis=0) + 0.6
-    figure, axes = new_figure(2.2 * columns, (2.2 * height / width + 0.25) * rows + 0.35, rows, columns)
+    line = 0.25 if outcomes is None else 0.45
+    figure, axes = new_figure(2.2 * columns, (2.2 * height / width + line) * rows + 0.35, rows, columns)
     for axis in axes.flat:
         axis.set(xlim=(-width, width), ylim=(-height, height), aspect="equal")
         axis.axis("off")
     for axis, molecule, view, name in zip(axes.flat, molecules, views, names, strict=False):
         _draw_molecule(axis, molecule.z, view)
-        axis.set_title(name, fontsize=8, pad=2)
+        axis.set_title(name, fontsize=8, pad=2 if outcomes is None else 13)
+    for axis, (words, colour) in zip(axes.flat, outcomes or (), strict=False):
+        _draw_outcome(axis, words, colour)
     _element_legend(figure, molecules)
     return figure
+
+
+def _draw_outcome(axis: Axes, words: str, colour: str) -> None:
+    """Write what was found under the title, above a bar of its colour."""
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center"}
+    axis.annotate(
+        words, (0.5, 1), (0, 2), fontsize=7.5, color=colour, fontweight="bold", va="bottom", **place
+    )
+    axis.add_artist(Line2D([0, 1], [1, 1], transform=axis.transAxes, color=colour, linewidth=2.5))
 
 
 def _element_legend(figure: Figure, molecules: Sequence[Molecule]) -> None:
@@ -100,8 +124,10 @@ def _draw_molecule(axis: Axes, z: np.ndarray, view: np.ndarray) -> None:
     depth_range = max(float(np.ptp(view[:, 2])), 2.0)
     front = float(view[:, 2].max())
     shapes: list[tuple[float, Patch]] = []
-    for number, point in zip(z.tolist(), view, strict=True):
+    for number, point, is_stable in zip(z.tolist(), view, found.atom_stable.tolist(), strict=True):
         fog = _FOG * (front - point[2]) / depth_range
+        if not is_stable:
+            shapes.append((float(view[:, 2].min()) - 1.0, _halo(number, point[:2])))
         shapes += [
             (point[2] + 1e-6 * layer, patch) for layer, patch in enumerate(_ball(number, point[:2], fog))
         ]
@@ -114,6 +140,13 @@ def _draw_molecule(axis: Axes, z: np.ndarray, view: np.ndarray) -> None:
             shapes += [(min(view[end, 2], depth) - 1e-3, bar) for bar in bars]
     shapes.sort(key=lambda shape: shape[0])
     axis.add_collection(PatchCollection([patch for _, patch in shapes], match_original=True))
+
+
+def _halo(number: int, centre: np.ndarray) -> Patch:
+    radius = 1.7 * _ELEMENTS.get(number, _ELEMENTS[0])[1]
+    return Circle(
+        (float(centre[0]), float(centre[1])), radius, facecolor=(*_fogged(_HALO, 0.0), 0.45), linewidth=0
+    )
 
 
 def _ball(number: int, centre: np.ndarray, fog: float) -> list[Patch]:

@@ -32,26 +32,31 @@ class Task(Strict):
     """What is learned."""
 
     kind: Literal["regression", "classification", "trajectory", "generation"]
-    targets: list[str] = []  # regression: property names with their units, e.g. energy_ev
+    targets: list[str] = []  # regression, or what generation is conditioned on: e.g. energy_ev
     composition_baseline: bool = False  # regression: subtract a linear fit on element counts
     loss: str | None = None
     balance_classes: bool = False  # classification: weight classes by their inverse frequency
     schedule: str | None = None  # generation: noise schedule
     num_steps: Positive | None = None  # generation: steps of the schedule
+    norm_values: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)] | None = None  # generation
+    has_charge: bool | None = None  # generation: the atomic number as a feature beside the element
+    property_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # generation: hidden properties
     validation_samples: Count | None = None  # generation: molecules generated at each validation
     validation_steps: Positive | None = None  # generation: reverse steps of these
 
     @property
     def options(self) -> dict[str, Any]:
         """Keyword parameters of the task."""
-        names = ("loss", "schedule", "num_steps", "validation_samples", "validation_steps")
+        sampling = ("property_dropout", "validation_samples", "validation_steps")
+        names = ("loss", "schedule", "num_steps", "norm_values", "has_charge", *sampling)
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return given | ({"class_weights": "balanced"} if self.balance_classes else {})
 
     @model_validator(mode="after")
     def _target(self) -> Task:
-        if (self.kind == "regression") != bool(self.targets):
-            raise ValueError("targets are required for regression and have no place elsewhere")
+        allowed = {"regression": (True,), "generation": (False, True)}.get(self.kind, (False,))
+        if bool(self.targets) not in allowed:
+            raise ValueError("targets: needed for regression, allowed for generation, no place elsewhere")
         return self
 
 
@@ -80,7 +85,7 @@ class Training(Strict):
     balance_edges: bool = False  # training batches of about equal numbers of edges
     prefetch: Count | None = None  # training batches made ahead in a thread; null: 2 on a GPU, else none
     max_steps: Positive | None = None
-    gradient_clip: PositiveFloat | None = None
+    gradient_clip: PositiveFloat | Literal["adaptive"] | None = None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     early_stopping_patience: Positive | None = None
     precision: Literal["32", "64", "bf16", "16"] = "32"
@@ -88,6 +93,7 @@ class Training(Strict):
     monitor: str = "val/loss"
     mode: Literal["min", "max"] = "min"
     val_every: Positive = 1
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 5.0  # states kept within an epoch, to resume from
 
     @model_validator(mode="after")
     def _batches(self) -> Training:
@@ -107,12 +113,43 @@ class Run(Strict):
     seed: int = 1
 
 
+class Quality(Strict):
+    """Quality against sampling steps: every sampler with every number of steps."""
+
+    samplers: Annotated[list[str], Field(min_length=1)]
+    steps: Annotated[list[Positive], Field(min_length=1)]
+    num_molecules: Positive
+
+
 class Sampling(Strict):
-    """Molecules drawn from a trained diffusion model."""
+    """Molecules drawn from a trained diffusion model, and how they are judged and shown."""
 
     num_molecules: Positive
     batch_size: Positive = 64
     num_steps: Positive | None = None
+    sampler: str = "ancestral"
+    eta: Annotated[float, Field(ge=0, le=1)] | None = None  # ddim: share of the ancestral noise
+    targets: dict[str, float] | None = None  # conditional models: value of a property by its name
+    guidance: float = 0.0  # conditional models: scale of the guidance towards the properties
+    seed: int = 1
+    num_chains: Count = 24  # molecules whose way from noise is shown on the page
+    num_reference: Positive = 10000  # training molecules at most that the samples are compared with
+    num_posebusters: Count = 0  # molecules that PoseBusters checks, a second each
+    num_strain: Count = 0  # molecules that GFN2-xTB relaxes
+    quality: Quality | None = None
+
+
+class Steering(Strict):
+    """Molecules made for chosen values of a property, and judged by a model that predicts it."""
+
+    target: str  # property that the diffusion model is conditioned on
+    judge: str  # run of kind regression with that target
+    size: Positive  # atoms of every molecule, so that the size cannot stand in for the property
+    num_values: Positive = 8  # quantiles of the property among training molecules of about that size
+    num_molecules: Positive = 16  # for each value
+    guidance: list[float] = [0.0]
+    num_steps: Positive | None = None
+    sampler: str = "ancestral"
     seed: int = 1
 
 
@@ -144,6 +181,7 @@ class Params(Strict):
     data: dict[str, Dataset]
     runs: dict[str, Run]
     sample: dict[str, Sampling] = {}
+    steer: dict[str, Steering] = {}
 
     @model_validator(mode="after")
     def _names(self) -> Params:
@@ -160,6 +198,11 @@ class Params(Strict):
         for name in self.sample:
             if name not in self.runs or self.runs[name].task.kind != "generation":
                 raise ValueError(f"sample.{name}: not a run of kind generation; runs are {sorted(self.runs)}")
+        for name, steering in self.steer.items():
+            for used, kind in ((name, "generation"), (steering.judge, "regression")):
+                task = self.runs[used].task if used in self.runs else None
+                if task is None or task.kind != kind or steering.target not in task.targets:
+                    raise ValueError(f"steer.{name}: {used} is no run of kind {kind} with {steering.target}")
         return self
 
 

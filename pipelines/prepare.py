@@ -19,7 +19,8 @@ from geograph.errors import ConfigError
 from geograph.fields import Level
 from pipelines.params import Params
 from pipelines.params_data import Dataset
-from pipelines.sources import Source, locate, make_rejects_report, open_source
+from pipelines.source import Source, locate, make_rejects_report
+from pipelines.sources import open_source
 from pipelines.stage import main, stage, write_metrics
 
 

@@ -70,6 +70,10 @@ def stage_files(stage: str, params: Params, name: str) -> list[str]:
     if stage in ("train", "evaluate", "sample"):
         run = params.runs[name]
         return closure(f"pipelines.{stage}", model_choice(run.model.name, run.task.kind))
+    if stage == "steer":
+        runs = (params.runs[name], params.runs[params.steer[name].judge])
+        choices = (model_choice(run.model.name, run.task.kind) for run in runs)
+        return sorted({file for choice in choices for file in closure("pipelines.steer", choice)})
     return closure(f"pipelines.{stage}", ())
 
 

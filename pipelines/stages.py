@@ -13,13 +13,11 @@ from typing import Annotated, Any
 import typer
 from ruamel.yaml import YAML
 
-from pipelines.closure import REPOSITORY
+from pipelines.closure import REPOSITORY, SOURCES
 from pipelines.params import Params, load_params
 from pipelines.stage import stage_files
 
 DVC_FILE = REPOSITORY / "dvc.yaml"
-#: Endings of source files among the deps of a stage.
-SOURCES = (".py", ".cpp", ".h")
 
 
 def dvc_files() -> list[Path]:

@@ -116,7 +116,7 @@ def test_what_python_really_imports_is_listed(params: Params) -> None:
     """Independent of the syntax trees: import each stage with its models in a fresh interpreter."""
     wanted: dict[str, set[str]] = {}
     lines = []
-    for module in ("prepare", "featurize", "train", "evaluate", "sample", "compare"):
+    for module in ("prepare", "featurize", "train", "evaluate", "sample", "steer", "compare"):
         files: set[str] = set()
         chosen: set[str] = set()
         for item in MAIN.items_of(module):
@@ -124,6 +124,9 @@ def test_what_python_really_imports_is_listed(params: Params) -> None:
             if item in params.runs:
                 run = params.runs[item]
                 chosen |= closure.model_choice(run.model.name, run.task.kind)
+                if module == "steer":
+                    judge = params.runs[params.steer[item].judge]
+                    chosen |= closure.model_choice(judge.model.name, judge.task.kind)
             elif module == "prepare":
                 chosen |= closure.source_choice(params.data[item].domain)
         wanted[f"pipelines.{module}"] = files
@@ -211,7 +214,8 @@ def test_a_changed_byte_changes_the_digest(repository_copy: Path, params: Params
 @pytest.mark.parametrize("pipeline", EVERY_PIPELINE)
 def test_everything_in_the_parameters_is_run_once(pipeline: Pipeline) -> None:
     params = pipeline.params
-    wanted = dict.fromkeys(("prepare", "featurize"), params.data) | {"sample": params.sample}
+    wanted = dict.fromkeys(("prepare", "featurize"), params.data)
+    wanted |= {"sample": params.sample, "steer": params.steer}
     wanted |= dict.fromkeys(("train", "evaluate"), params.runs)
     for module, names in wanted.items():
         assert sorted(pipeline.items_of(module)) == sorted(names), module
@@ -247,6 +251,8 @@ def test_compare_depends_on_every_run(params: Params) -> None:
         assert wanted <= deps, f"{sorted(wanted - deps)} missing"
     for name in params.sample:
         assert {f"metrics/sample/{name}.json", f"samples/{name}"} <= deps
+    for name in params.steer:
+        assert {f"metrics/steer/{name}.json", f"plots/steer/{name}.png"} <= deps
 
 
 # Outputs ----------------------------------------------------------------------------------------------------

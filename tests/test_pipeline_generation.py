@@ -13,7 +13,8 @@ from tiny_pipeline import check_files, check_metrics, params_of
 from typer.testing import CliRunner
 
 from geograph.cli import app
-from geograph.cli_sample import find_checkpoint, parse_sizes
+from geograph.cli_sample import find_checkpoint
+from geograph.cli_sample_options import parse_sizes
 from geograph.errors import CheckpointError, ConfigError, GeographError
 from geograph.interop.molecule_files import read_molecule_files, write_molecules
 from geograph.records import Molecule
@@ -84,7 +85,8 @@ def test_stage_samples(generator: Params) -> None:
     assert all(isinstance(value, int | float) for value in metrics.values())
     assert {"molecule_stability", "train_molecule_stability", "num_failed", "ms_per_item"} <= metrics.keys()
     names = {path.name for path in Path("samples/molecules-edm").iterdir()}
-    assert names == {"molecules.sdf", "molecules.extxyz", "molecules.csv", "grid.png"}
+    tables = {f"molecules.{suffix}" for suffix in ("sdf", "extxyz", "csv", "parquet")}
+    assert names == tables | {"page.html", "report.json", "grid.png", "distributions.png"}
     assert len(read_molecule_files(Path("samples/molecules-edm/molecules.extxyz"))) == 3
 
 

@@ -11,10 +11,11 @@ Hoogeboom et al. (2022), arXiv:2203.17003, sections 2 and 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -22,6 +23,7 @@ from torch import Tensor
 from geograph.diffusion import likelihood
 from geograph.diffusion.ragged import RaggedBatch
 from geograph.diffusion.schedule import NoiseSchedule, alpha, sigma, transition
+from geograph.diffusion.sizes import EVALUATION_STREAM, random_stream
 from geograph.errors import ConfigError
 
 #: Predicts the noise of a state [n, f] at times [g] in [0, 1].
@@ -257,3 +259,22 @@ class DiffusionProcess:
     @staticmethod
     def _of_atoms(values: Float[Tensor, " g"], graph: RaggedBatch) -> Float[Tensor, "n 1"]:
         return values[graph.batch][:, None]
+
+
+def fixed_noise(
+    process: DiffusionProcess, records: Sequence[int], graph: RaggedBatch, dtype: torch.dtype
+) -> tuple[Int[Tensor, " g"], Float[Tensor, "n f"], Float[Tensor, "n f"]]:
+    """Step and two centred noises to evaluate molecules with, from the number of each record alone.
+
+    A molecule's noise does not depend on its neighbours, so that epochs, batch sizes and models compare.
+    """
+    # One stream for each molecule is the point here, hence the loop.
+    streams = [random_stream(record, EVALUATION_STREAM) for record in records]
+    steps = [int(stream.integers(1, process.num_steps + 1)) for stream in streams]
+    pairs = zip(streams, graph.sizes.tolist(), strict=True)
+    draws = [stream.standard_normal((size, 2 * process.width)) for stream, size in pairs]
+    noise = torch.from_numpy(np.concatenate(draws)).to(graph.batch.device)
+    noise_t, noise_0 = (
+        graph.centered_positions(part).to(dtype) for part in noise.split(process.width, dim=1)
+    )
+    return torch.tensor(steps, device=graph.batch.device), noise_t, noise_0

@@ -6,7 +6,7 @@ Every sum is taken molecule by molecule in the order of its atoms: no result dep
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -26,26 +26,45 @@ class RaggedBatch:
         Molecule of each atom, sorted.
     ptr
         First atom of each molecule, and the number of atoms at the end.
+    context
+        Known values of each molecule that a conditional noise predictor reads; None without any.
     """
 
     batch: Int[Tensor, " n"]
     ptr: Int[Tensor, " num_ptr"]
+    context: Float[Tensor, "g c"] | None = None
 
     @classmethod
-    def from_sizes(cls, sizes: Sequence[int], device: torch.device | str = "cpu") -> RaggedBatch:
+    def from_sizes(
+        cls,
+        sizes: Sequence[int],
+        device: torch.device | str = "cpu",
+        context: Float[Tensor, "g c"] | None = None,
+    ) -> RaggedBatch:
         """Lay out molecules with the given numbers of atoms.
 
         Raises
         ------
         ConfigError
-            If there is no molecule, or one without atoms.
+            If there is no molecule, or one without atoms, or not one row of context for each.
         """
         if not sizes or min(sizes) < 1:
             raise ConfigError(f"`sizes` must be one or more numbers of atoms >= 1, got {list(sizes)}.")
         counts = torch.tensor(list(sizes), dtype=torch.int64, device=device)
         ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         batch = torch.repeat_interleave(torch.arange(len(counts), device=device), counts)
-        return cls(batch, ptr)
+        if context is not None and len(context) != len(counts):
+            raise ConfigError(
+                f"`context` must have one row for each of {len(counts)} molecules, got {len(context)}."
+            )
+        return cls(batch, ptr, None if context is None else context.to(device))
+
+    def without_context(self) -> RaggedBatch:
+        """Return the same layout with nothing known of its molecules."""
+        other = replace(self, context=None)
+        # Edges are expensive enough to be taken along.
+        other.__dict__.update({name: value for name, value in self.__dict__.items() if name != "context"})
+        return other
 
     @property
     def num_graphs(self) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from geograph.errors import ConfigError
 
 #: Branches of a molecule's seed; see `random_stream`.
-SIZE_STREAM, NOISE_STREAM, EVALUATION_STREAM = 0, 1, 2
+SIZE_STREAM, NOISE_STREAM, EVALUATION_STREAM, CONDITION_STREAM = 0, 1, 2, 3
 
 
 def molecule_seeds(seed: int, num: int, first: int = 0) -> list[int]:

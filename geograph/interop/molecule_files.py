@@ -1,67 +1,49 @@
-"""Molecule files that other programs read and write: SDF, xyz, extended xyz, any ASE format, zip of them."""
+"""Molecule files that other programs read and write: SDF, xyz, extended xyz, any ASE format, zip or gz."""
 
 from __future__ import annotations
 
+import gzip
+import shutil
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from geograph.errors import ConfigError, DataError
+from geograph.errors import DataError
+from geograph.interop.molecule_writers import write_molecules as write_molecules
+from geograph.readers.archives import OnError, report
 from geograph.readers.atoms import read_atoms
 from geograph.records import Molecule
 
 _SDF_SUFFIXES = (".sdf", ".sd", ".mol")
+_ASE_SUFFIXES = (".xyz", ".extxyz", ".db", ".json", ".traj", ".pdb", ".cif", ".gen", ".xsf")
 #: Column of the mol block header that holds the dimension code ("2D" or "3D").
 _DIMENSION = slice(20, 22)
+#: Column of the counts line that holds the version, and the lines of the header before it.
+_VERSION, _HEADER_LINES = slice(33, 39), 3
 _NOT_FINITE = {"nan", "-nan", "inf", "-inf", "+inf"}
 
 
-def write_molecules(path: str | Path, molecules: Sequence[Molecule]) -> None:
-    """Write molecules to one file; the suffix chooses the format: `.sdf`, `.xyz` or `.extxyz`.
-
-    An SDF record has the bonds that RDKit perceives from the positions; where it finds none, the record has
-    atoms only. SDF keeps 4 decimals (1e-4 angstrom), the xyz formats 8. Scalar properties go into the data
-    fields of SDF and the comment line of extended xyz.
-
-    Parameters
-    ----------
-    path
-        File to write; its folder is made if needed.
-    molecules
-        What to write, in this order.
-
-    Raises
-    ------
-    ConfigError
-        If the suffix names another format.
-    """
-    target = Path(path)
-    if target.suffix.lower() not in _WRITERS:
-        raise ConfigError(
-            f"`path` must end in one of {', '.join(_WRITERS)}, got {target.name!r}; choose another suffix"
-        )
-    write = _WRITERS[target.suffix.lower()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("w", encoding="utf-8") as stream:
-        stream.writelines(write(molecule) for molecule in molecules)
-
-
-def read_molecule_files(paths: str | Path | Iterable[str | Path]) -> list[Molecule]:
+def read_molecule_files(
+    paths: str | Path | Iterable[str | Path], *, on_error: OnError | None = None
+) -> list[Molecule]:
     """Read all molecules of one or several files, in order.
 
     SDF (`.sdf`, `.sd`, `.mol`) is read with all its hydrogens and without sanitisation, so that no molecule
     is lost; its bonds are ignored. Every other suffix is left to ASE (xyz, extended xyz, `.db`, ...). The
-    members of a `.zip` are read in the order of their names.
+    members of a `.zip` are read in the order of their names, hidden ones left out; `.gz` is unpacked.
 
     Parameters
     ----------
     paths
         Files; positions in angstrom.
+    on_error
+        Called with every record or file that cannot be read, which is then left out; without it the first
+        one raises. A file that does not exist always raises.
 
     Returns
     -------
@@ -71,105 +53,122 @@ def read_molecule_files(paths: str | Path | Iterable[str | Path]) -> list[Molecu
     ------
     DataError
         If a file is missing, empty, truncated or unreadable, or a record is empty, has an unknown element
-        or a position that is not finite; the message names the file, the record and the remedy.
+        or a position that is not finite; the message names the file, the record and the remedy. With
+        `on_error`, if nothing can be read at all.
     """
-    files = [paths] if isinstance(paths, str | Path) else list(paths)
+    files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not files:
         raise DataError(
             "no molecule file was named", remedy="give at least one SDF, xyz, extxyz, db or zip file"
         )
-    molecules: list[Molecule] = []
-    for path in map(Path, files):
+    for path in files:
         if not path.is_file():
             raise DataError("no such file", source=path, remedy="check the path")
-        found = _read_zip(path) if path.suffix.lower() == ".zip" else _read_file(path, str(path), path.name)
-        if not found:
-            raise DataError(
-                "no molecules in the file", source=path, remedy="check that it was written to its end"
-            )
-        molecules.extend(found)
+    refused: list[DataError] = []
+
+    def tell(error: DataError) -> None:
+        refused.append(error)
+        report(error, on_error)
+
+    molecules = [molecule for path in files for molecule in _read_path(path, str(path), path.name, tell)]
+    if not molecules and refused:
+        raise refused[0]
     return _with_unique_ids(molecules)
 
 
-def _sdf_text(molecule: Molecule) -> str:
-    from geograph.interop.rdkit_molecules import mol_block
+def _read_path(path: Path, source: str, name: str, on_error: OnError) -> list[Molecule]:
+    """Read one file of any kind; what is wrong with it goes to `on_error`, with `source` as its place."""
+    refused: list[DataError] = []
 
-    block = mol_block(molecule.z, molecule.pos, " ".join(molecule.id.split()))
-    fields = "".join(f">  <{name}>\n{value:.10g}\n\n" for name, value in molecule.properties.items())
-    return f"{block}{fields}$$$$\n"
+    def tell(error: DataError) -> None:
+        refused.append(error)
+        # A member or an unpacked copy has told its own place already.
+        place = error.source if str(error.source).startswith(source) else source
+        on_error(DataError(error.what, source=place, record=error.record, remedy=error.remedy))
 
-
-def _xyz_text(molecule: Molecule) -> str:
-    return _xyz_block(molecule, " ".join(molecule.id.split()))
-
-
-def _extxyz_text(molecule: Molecule) -> str:
-    pairs = {"Properties": "species:S:1:pos:R:3", "pbc": '"F F F"'}
-    texts = {"id": molecule.id, "smiles": molecule.smiles}
-    pairs |= {
-        name: '"' + " ".join(text.split()).replace("\\", "\\\\") + '"' for name, text in texts.items() if text
-    }
-    pairs |= {name: f"{value:.10g}" for name, value in molecule.properties.items()}
-    return _xyz_block(molecule, " ".join(f"{name}={value}" for name, value in pairs.items()))
-
-
-def _xyz_block(molecule: Molecule, comment: str) -> str:
-    from ase.data import chemical_symbols
-
-    symbols = [chemical_symbols[number] for number in molecule.z.tolist()]
-    lines = [
-        f"{s:<2} {x:.8f} {y:.8f} {z:.8f}\n"
-        for s, (x, y, z) in zip(symbols, molecule.pos.tolist(), strict=True)
-    ]
-    return f"{len(symbols)}\n{comment}\n{''.join(lines)}"
-
-
-_WRITERS: dict[str, Callable[[Molecule], str]] = {
-    ".sdf": _sdf_text,
-    ".xyz": _xyz_text,
-    ".extxyz": _extxyz_text,
-}
-
-
-def _read_file(path: Path, source: str, name: str) -> list[Molecule]:
-    if path.suffix.lower() in _SDF_SUFFIXES:
-        return list(_read_sdf(path, source, name))
-    try:
-        return [replace(molecule, id=f"{name}:{molecule.id}") for molecule in read_atoms(path)]
-    except DataError as error:
-        raise DataError(error.what, source=source, record=error.record, remedy=error.remedy) from error
-
-
-def _read_zip(path: Path) -> list[Molecule]:
+    suffix = path.suffix.lower()
+    read = _READERS.get(suffix, _read_ase)
     molecules: list[Molecule] = []
     try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-            members = sorted(m.filename for m in archive.infolist() if not m.is_dir())
-            for number, member in enumerate(members):
-                # A name of our own: the member's own one may lead out of the folder.
-                copy = Path(folder) / f"{number}{Path(member).suffix}"
-                copy.write_bytes(archive.read(member))
-                molecules.extend(_read_file(copy, f"{path}:{member}", Path(member).name))
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(
-            f"not a readable zip file ({error})", source=path, remedy="copy the file again"
-        ) from error
+        molecules.extend(read(path, source, name, tell))
+    except DataError as error:
+        tell(error)
+    if not molecules and not refused:
+        tell(DataError("no molecules in the file", remedy="check that it was written to its end"))
     return molecules
 
 
-def _read_sdf(path: Path, source: str, name: str) -> Iterator[Molecule]:
+def _read_ase(path: Path, source: str, name: str, on_error: OnError) -> Iterator[Molecule]:
+    """Read a file that ASE knows; ASE guesses from the contents of a file whose suffix it does not know."""
+    is_known = path.suffix.lower() in _ASE_SUFFIXES
+    some = False
+    try:
+        for molecule in read_atoms(path, on_error=on_error if is_known else None):
+            some = True
+            yield replace(molecule, id=f"{name}:{molecule.id}")
+    except DataError as error:
+        if is_known or some:
+            raise
+        what = f"not a molecule file that can be read: unknown suffix {path.suffix!r}"
+        remedy = "give SDF, xyz, extxyz, an ASE database, or a zip of them, and name it so"
+        raise DataError(what, remedy=remedy) from error
+
+
+def _read_gzip(path: Path, source: str, name: str, on_error: OnError) -> Iterator[Molecule]:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"0{Path(path.stem).suffix}"
+        try:
+            with gzip.open(path) as packed, copy.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(f"not a readable gzip file ({error})", remedy="copy the file again") from error
+        yield from _read_path(copy, source, name.removesuffix(path.suffix), on_error)
+
+
+def _read_zip(path: Path, source: str, name: str, on_error: OnError) -> Iterator[Molecule]:
+    try:
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+            for number, member in enumerate(sorted(m.filename for m in archive.infolist() if not m.is_dir())):
+                inner = PurePosixPath(member)
+                if inner.name.startswith(".") or inner.parts[0] == "__MACOSX":
+                    continue
+                # A name of our own: the member's own one may lead out of the folder.
+                copy = Path(folder) / f"{number}{''.join(inner.suffixes[-2:])}"
+                copy.write_bytes(archive.read(member))
+                yield from _read_path(copy, f"{source}:{member}", inner.name, on_error)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        # RuntimeError: a member is encrypted; NotImplementedError: packed in a way that Python cannot undo.
+        raise DataError(f"not a readable zip file ({error})", remedy="copy the file again") from error
+
+
+def _read_sdf(path: Path, source: str, name: str, on_error: OnError) -> Iterator[Molecule]:
     text = path.read_text(encoding="utf-8", errors="replace")
-    blocks = text.replace("\r\n", "\n").split("$$$$")
-    if not blocks[-1].strip():
-        blocks.pop()
-    for index, block in enumerate(blocks):
-        record = (
-            block[block.find("\n") + 1 :] if index else block
-        )  # what follows the `$$$$` belongs to that line
+    for index, record in enumerate(_sdf_records(text.replace("\r\n", "\n"))):
         try:
             yield _molecule_of_block(record, f"{name}:{index}")
         except DataError as error:
-            raise DataError(error.what, source=source, record=index, remedy=error.remedy) from error
+            on_error(DataError(error.what, source=source, record=index, remedy=error.remedy))
+
+
+def _sdf_records(text: str) -> Iterator[str]:
+    """Split an SDF file into its records; one that is cut off does not take the next one with it."""
+    blocks = text.split("$$$$")
+    if not blocks[-1].strip():
+        blocks.pop()
+    for index, block in enumerate(blocks):
+        # What follows the `$$$$` belongs to that line.
+        lines = (block[block.find("\n") + 1 :] if index else block).split("\n")
+        counts = [number for number, line in enumerate(lines) if line[_VERSION].strip() in ("V2000", "V3000")]
+        starts = [0, *(number - _HEADER_LINES for number in counts[1:])]
+        for begin, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+            yield "\n".join(lines[begin:end])
+
+
+_READERS: dict[str, Callable[[Path, str, str, OnError], Iterator[Molecule]]] = {
+    **dict.fromkeys(_SDF_SUFFIXES, _read_sdf),
+    ".zip": _read_zip,
+    ".gz": _read_gzip,
+}
 
 
 def _molecule_of_block(block: str, default_id: str) -> Molecule:

@@ -1,197 +1,267 @@
-"""Quality of molecules from anyone: published bond-length stability, RDKit validity, uniqueness, novelty."""
+"""Quality of molecules from anyone: stability, validity, novelty, checks, strain, distributions."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from geograph.errors import ConfigError, DataError
+from geograph.interop import posebusters_checks, strain
+from geograph.interop.molecule_distributions import compare, observe
+from geograph.interop.molecule_figures import Judged, make_report, make_rows
 from geograph.interop.molecule_files import concatenate
-from geograph.interop.rdkit_molecules import RDKIT_VERSION, comparable_smiles, sanitize_chunk
+from geograph.interop.molecule_report import FRACTIONS, MoleculeReport, MoleculeRow, Unreadable
+from geograph.interop.rdkit_molecules import comparable_smiles, sanitize_chunk
+from geograph.interop.rdkit_perception import Perception, perceive
 from geograph.parallel import run_chunks
 from geograph.records import Molecule
-from geograph.tasks.stability import ALLOWED_VALENCES, SYMBOL_NUMBERS, Stability, stability
+from geograph.tasks.stability import Stability, stability
 
-_CHUNK = 1000
-_SYMBOLS = {number: symbol for symbol, number in SYMBOL_NUMBERS.items()}
+__all__ = [
+    "FRACTIONS", "MoleculeReport", "MoleculeRow", "Unreadable", "evaluate_molecules", "smiles_of",
+]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class MoleculeRow:
-    """One molecule of a report.
-
-    Attributes
-    ----------
-    id, num_atoms
-        Which molecule, and its size.
-    stable
-        Whether all atoms are stable by the published bond-length rule.
-    valid
-        Whether RDKit sanitises the molecule with the bonds of that rule.
-    connected
-        Whether those bonds make one fragment.
-    smiles
-        Canonical SMILES of the largest fragment, with explicit hydrogens; empty if not valid.
-    reason
-        Why it is not valid, or else not stable; empty if it is both.
-    """
-
-    id: str
-    num_atoms: int
-    stable: bool
-    valid: bool
-    connected: bool
-    smiles: str
-    reason: str
+_CHUNK = 500
+#: Molecules of one job of PoseBusters and of GFN2-xTB, which take about a second each.
+_SLOW_CHUNK = 2
+#: Jobs for which a progress bar is shown.
+_MIN_SHOWN = 4
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class MoleculeReport:
-    """Aggregate figures, fractions from 0 to 1, and one row for each molecule.
-
-    Attributes
-    ----------
-    atom_stability, molecule_stability
-        Fractions of atoms and of molecules that are stable by the published bond-length rule (EDM).
-    rdkit_validity
-        Fraction of molecules that RDKit sanitises with the bonds of that rule.
-    uniqueness
-        Different SMILES among the valid molecules; None where none is valid.
-    novelty
-        Unique SMILES that are not in the reference; None without a reference or without valid molecules.
-    connected
-        Fraction of molecules that are one fragment (validity looks at the largest fragment only).
-    num_molecules, num_atoms, num_valid, num_unique, num_novel
-        Counts; `num_novel` is None without a reference.
-    rdkit_version
-        Version that sanitised: the figures depend on it.
-    rows
-        The molecules one by one.
-    """
-
-    atom_stability: float
-    molecule_stability: float
-    rdkit_validity: float
-    uniqueness: float | None
-    novelty: float | None
-    connected: float
-    num_molecules: int
-    num_atoms: int
-    num_valid: int
-    num_unique: int
-    num_novel: int | None
-    rdkit_version: str
-    rows: list[MoleculeRow] = field(repr=False)
-
-    def to_json(self) -> dict[str, float | int | str | None]:
-        """Return the aggregate figures as JSON values, without the rows."""
-        return {name: value for name, value in vars(self).items() if name != "rows"}
-
-    def write_table(self, path: str | Path) -> None:
-        """Write the rows as `.csv` or `.parquet`.
-
-        Raises
-        ------
-        ConfigError
-            If the suffix is another one.
-        """
-        target = Path(path)
-        rows = [asdict(row) for row in self.rows]
-        if target.suffix not in (".csv", ".parquet"):
-            raise ConfigError(f"`path` of the table must end in .csv or .parquet, got {target.name!r}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.suffix == ".csv":
-            with target.open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.DictWriter(stream, fieldnames=list(MoleculeRow.__dataclass_fields__))
-                writer.writeheader()
-                writer.writerows(rows)
-        else:
-            import pyarrow
-            import pyarrow.parquet
-
-            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), target)
+class _Settings:
+    num_workers: int
+    num_posebusters: int
+    num_strain: int
+    num_resamples: int
+    seed: int
+    charge: int
 
 
 def evaluate_molecules(
-    molecules: Sequence[Molecule], *, reference_smiles: Iterable[str] | None = None, num_workers: int = 1
+    molecules: Sequence[Molecule],
+    *,
+    reference: Sequence[Molecule] | None = None,
+    reference_smiles: Iterable[str] | None = None,
+    num_workers: int = 1,
+    num_posebusters: int = 0,
+    num_strain: int = 0,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    charge: int = 0,
+    unreadable: Sequence[Unreadable] = (),
 ) -> MoleculeReport:
     """Judge molecules by their atoms and positions alone.
 
-    Bonds and bond orders come from the published table of bond lengths, as in the released evaluation of
-    EDM. The molecule is then sanitised by RDKit; uniqueness and novelty compare the canonical SMILES of the
-    largest fragment. Invariant under E(3) and under the order of atoms.
+    Two readings of the bonds are judged side by side. The published one takes bonds and orders from the
+    table of bond lengths of EDM's released evaluation; the perceived one is the Lewis structure that RDKit
+    finds (`rdkit_perception.perceive`). Uniqueness and novelty compare the canonical SMILES of the largest
+    fragment. Invariant under E(3) and under the order of atoms.
 
     Parameters
     ----------
     molecules
         At least one molecule.
+    reference
+        Known molecules, for instance the training set: gives novelty, the distances of all distributions,
+        and the same figures of the reference itself.
     reference_smiles
-        Molecules that are not new, for instance the training set: `smiles_of(training_molecules)` is
-        compared like with like; other SMILES get explicit hydrogens first.
+        More molecules that are not new: `smiles_of(training_molecules)` is compared like with like; other
+        SMILES get explicit hydrogens first.
     num_workers
-        Processes for RDKit's part; the result does not depend on it.
+        Processes; the result does not depend on it.
+    num_posebusters, num_strain
+        Sizes of the random samples for PoseBusters' checks and for relaxation by GFN2-xTB (a second for
+        each molecule, more for strained ones); 0 leaves them out.
+    num_resamples
+        Bootstrap resamples of the 95 % intervals; 0 leaves them out.
+    seed
+        Chooses the samples and the resamples.
+    charge
+        Total charge of every molecule in elementary charges, for the perception of its bonds. Strain is
+        that of the neutral molecule and is refused for another charge.
+    unreadable
+        Records that could not be read, kept in the report.
 
     Raises
     ------
     DataError
         If there are no molecules, or a reference SMILES cannot be parsed.
+    ConfigError
+        If a number is negative, or strain is asked for with a charge.
+    MissingExtraError
+        If PoseBusters or tblite is needed and not installed.
 
     References
     ----------
-    Hoogeboom et al. (2022), arXiv:2203.17003, section 5.1.
+    Hoogeboom et al. (2022), arXiv:2203.17003, section 5.1. On the valences of aromatic bonds: Nikitin et
+    al. (2025), arXiv:2505.00169.
     """
-    if not molecules:
-        raise DataError("no molecules to evaluate", remedy="give at least one")
-    z, pos, ptr = concatenate(molecules)
-    rule = stability(z, pos, ptr)
-    outcomes = _sanitize(z, ptr, rule, num_workers)
-    rows = _rows(molecules, z, ptr, rule, outcomes)
-    valid = [row.smiles for row in rows if row.valid]
-    unique = set(valid)
-    known = _reference(reference_smiles) if reference_smiles is not None else None
-    num_novel = len(unique - known) if known is not None else None
-    return MoleculeReport(
-        **rule.fractions(),
-        rdkit_validity=len(valid) / len(rows),
-        uniqueness=len(unique) / len(valid) if valid else None,
-        novelty=num_novel / len(unique) if num_novel is not None and unique else None,
-        connected=sum(row.connected for row in rows) / len(rows),
-        num_molecules=len(rows),
-        num_atoms=len(z),
-        num_valid=len(valid),
-        num_unique=len(unique),
-        num_novel=num_novel,
-        rdkit_version=RDKIT_VERSION,
-        rows=rows,
+    settings = _Settings(num_workers, num_posebusters, num_strain, num_resamples, seed, charge)
+    _check(molecules, settings)
+    judged = _judge(molecules, settings, "molecules")
+    known: tuple[set[str], ...] | None = None
+    ceiling, distributions = None, None
+    if reference:
+        truth = _judge(reference, settings, "reference")
+        known = truth.known_smiles()
+        ceiling = _report(truth, None, settings, "reference")
+        distributions = compare(
+            observe(judged.z, judged.pos, judged.ptr, judged.perceived),
+            observe(truth.z, truth.pos, truth.ptr, truth.perceived),
+            num_molecules=(len(molecules), len(reference)),
+            seed=seed,
+        )
+    if reference_smiles is not None:
+        more = _reference(reference_smiles)
+        known = tuple(more | part for part in known or (set(), set()))
+    report = _report(judged, known, settings, "molecules")
+    return replace(
+        report,
+        unreadable=tuple(unreadable),
+        num_unreadable=len(unreadable),
+        distributions=distributions,
+        reference=ceiling,
     )
 
 
 def smiles_of(molecules: Sequence[Molecule], *, num_workers: int = 1) -> list[str]:
-    """Return the SMILES of the valid ones among the molecules, perceived as `evaluate_molecules` does."""
+    """Return the SMILES of the valid ones among the molecules, read as published by `evaluate_molecules`."""
     if not molecules:
         return []
     z, pos, ptr = concatenate(molecules)
-    outcomes = _sanitize(z, ptr, stability(z, pos, ptr), num_workers)
+    rule = stability(z, pos, ptr)
+    jobs = [
+        (z[a:b], ptr[rows] - a, rule.bonds[first:last] - a, rule.orders[first:last])
+        for rows, a, b, first, last in _spans(ptr, rule, _CHUNK)
+    ]
+    outcomes = _map(sanitize_chunk, jobs, num_workers, "sanitising")
     return [smiles for smiles, _ in outcomes if smiles]
 
 
-def _sanitize(z: np.ndarray, ptr: np.ndarray, rule: Stability, num_workers: int) -> list[tuple[str, str]]:
-    jobs: list[tuple[Any, ...]] = []
-    for begin in range(0, len(ptr) - 1, _CHUNK):
-        rows = ptr[begin : begin + _CHUNK + 1]
-        first, last = np.searchsorted(rule.bonds[:, 0], rows[[0, -1]])
-        jobs.append(
-            (z[rows[0] : rows[-1]], rows - rows[0], rule.bonds[first:last] - rows[0], rule.orders[first:last])
+def judge_chunk(
+    z: np.ndarray, pos: np.ndarray, ptr: np.ndarray, bonds: np.ndarray, orders: np.ndarray, charge: int
+) -> list[tuple[tuple[str, str], Perception]]:
+    """Sanitise many molecules with given bonds, and perceive their Lewis structures.
+
+    Parameters
+    ----------
+    z, pos
+        Atomic numbers and positions in angstrom of all molecules, one after the other.
+    ptr
+        Row where each molecule begins, and the total at the end.
+    bonds, orders
+        Bonds of the published rule, as `sanitize_chunk` takes them.
+    charge
+        Total charge of each molecule.
+    """
+    perceived = [perceive(z[a:b], pos[a:b], charge=charge) for a, b in zip(ptr[:-1], ptr[1:], strict=True)]
+    return list(zip(sanitize_chunk(z, ptr, bonds, orders), perceived, strict=True))
+
+
+def _check(molecules: Sequence[Molecule], settings: _Settings) -> None:
+    if not molecules:
+        raise DataError("no molecules to evaluate", remedy="give at least one")
+    for name in ("num_posebusters", "num_strain", "num_resamples"):
+        if getattr(settings, name) < 0:
+            raise ConfigError(f"`{name}` must not be negative, got {getattr(settings, name)}")
+    if settings.num_strain and settings.charge:
+        raise ConfigError(
+            f"`num_strain` needs neutral molecules, got `charge` {settings.charge}; leave one of them out"
         )
-    if num_workers == 1 or len(jobs) == 1:
-        chunks = [sanitize_chunk(*job) for job in jobs]
+    if settings.num_posebusters:
+        posebusters_checks.require_posebusters()
+    if settings.num_strain:
+        strain.require_tblite()
+
+
+def _judge(molecules: Sequence[Molecule], settings: _Settings, what: str) -> Judged:
+    z, pos, ptr = concatenate(molecules)
+    rule = stability(z, pos, ptr)
+    jobs = [
+        (
+            z[a:b],
+            pos[a:b],
+            ptr[rows] - a,
+            rule.bonds[first:last] - a,
+            rule.orders[first:last],
+            settings.charge,
+        )
+        for rows, a, b, first, last in _spans(ptr, rule, _CHUNK)
+    ]
+    outcomes = _map(judge_chunk, jobs, settings.num_workers, f"bonds of the {what}")
+    sanitised, perceived = zip(*outcomes, strict=True)
+    return Judged(list(molecules), z, pos, ptr, rule, list(sanitised), list(perceived))
+
+
+def _report(
+    judged: Judged, known: tuple[set[str], ...] | None, settings: _Settings, what: str
+) -> MoleculeReport:
+    checks, strains = {}, {}
+    busted = relaxed = None
+    if settings.num_posebusters:
+        chosen = _sample(len(judged.molecules), settings.num_posebusters, settings.seed)
+        jobs = [(*job, settings.charge) for job in _slow_jobs(judged, chosen)]
+        failed = _map(posebusters_checks.failed_checks, jobs, settings.num_workers, f"PoseBusters, {what}")
+        checks = dict(zip(chosen.tolist(), failed, strict=True))
+        busted = posebusters_checks.summarise(
+            failed, num_resamples=settings.num_resamples, seed=settings.seed
+        )
+    if settings.num_strain:
+        chosen = _sample(len(judged.molecules), settings.num_strain, settings.seed)
+        jobs = _slow_jobs(judged, chosen)
+        found = _map(strain.strain_chunk, jobs, settings.num_workers, f"GFN2-xTB, {what}")
+        strains = dict(zip(chosen.tolist(), found, strict=True))
+        relaxed = strain.summarise(
+            [judged.molecules[index] for index in chosen],
+            found,
+            num_resamples=settings.num_resamples,
+            seed=settings.seed,
+        )
+    rows = make_rows(judged, known, checks, strains)
+    report = make_report(judged, rows, known, num_resamples=settings.num_resamples, seed=settings.seed)
+    return replace(report, posebusters=busted, strain=relaxed)
+
+
+def _sample(num_molecules: int, num_wanted: int, seed: int) -> np.ndarray:
+    order = np.random.default_rng(seed).permutation(num_molecules)
+    return np.sort(order[:num_wanted])
+
+
+def _slow_jobs(judged: Judged, chosen: np.ndarray) -> list[tuple[Any, ...]]:
+    parts = [chosen[begin : begin + _SLOW_CHUNK] for begin in range(0, len(chosen), _SLOW_CHUNK)]
+    return [concatenate([judged.molecules[index] for index in part]) for part in parts]
+
+
+def _spans(ptr: np.ndarray, rule: Stability, size: int) -> list[tuple[slice, int, int, int, int]]:
+    """Return for each chunk its rows of `ptr`, its first and last atom, and its first and last bond."""
+    spans = []
+    for begin in range(0, len(ptr) - 1, size):
+        rows = slice(begin, min(begin + size, len(ptr) - 1) + 1)
+        a, b = int(ptr[begin]), int(ptr[rows.stop - 1])
+        first, last = np.searchsorted(rule.bonds[:, 0], [a, b]).tolist()
+        spans.append((rows, a, b, first, last))
+    return spans
+
+
+def _map(
+    function: Callable[..., list[T]],
+    jobs: Sequence[tuple[Any, ...]],
+    num_workers: int,
+    description: str,
+) -> list[T]:
+    """Call the function for each job, in processes where that pays, and join the lists."""
+    if len(jobs) == 1 or num_workers == 1:
+        shown = track(jobs, description, console=Console(stderr=True), disable=len(jobs) < _MIN_SHOWN)
+        chunks = [function(*job) for job in shown]
     else:
-        chunks = run_chunks(sanitize_chunk, jobs, num_workers=num_workers, description="sanitising")
+        chunks = run_chunks(function, jobs, num_workers=num_workers, description=description)
     return [outcome for chunk in chunks for outcome in chunk]
 
 
@@ -206,51 +276,3 @@ def _reference(smiles: Iterable[str]) -> set[str]:
             remedy="remove it",
         )
     return set(written) | set(given)
-
-
-def _rows(
-    molecules: Sequence[Molecule],
-    z: np.ndarray,
-    ptr: np.ndarray,
-    rule: Stability,
-    outcomes: list[tuple[str, str]],
-) -> list[MoleculeRow]:
-    connected = _connected(ptr, rule.bonds)
-    unstable = np.flatnonzero(~rule.atom_stable)
-    first_unstable = np.append(unstable, len(z))[np.searchsorted(unstable, ptr[:-1])]
-    return [
-        MoleculeRow(
-            id=molecule.id or str(index),
-            num_atoms=len(molecule.z),
-            stable=bool(rule.molecule_stable[index]),
-            valid=not failure,
-            connected=bool(connected[index]),
-            smiles=smiles,
-            reason=failure
-            or _why_unstable(rule, z, int(first_unstable[index]), int(ptr[index]), int(ptr[index + 1])),
-        )
-        for index, (molecule, (smiles, failure)) in enumerate(zip(molecules, outcomes, strict=True))
-    ]
-
-
-def _why_unstable(rule: Stability, z: np.ndarray, atom: int, begin: int, end: int) -> str:
-    if atom >= end:
-        return ""
-    symbol = _SYMBOLS.get(int(z[atom]))
-    if symbol is None:
-        return f"atom {atom - begin} (atomic number {int(z[atom])}) has no published valence"
-    allowed = " or ".join(map(str, ALLOWED_VALENCES[symbol]))
-    return f"atom {atom - begin} ({symbol}) has valence {int(rule.valence[atom])}, published {allowed}"
-
-
-def _connected(ptr: np.ndarray, bonds: np.ndarray) -> np.ndarray:
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    num_atoms = int(ptr[-1])
-    adjacency = coo_matrix(
-        (np.ones(len(bonds), dtype=np.int8), (bonds[:, 0], bonds[:, 1])), (num_atoms, num_atoms)
-    )
-    _, fragment = connected_components(adjacency, directed=False)
-    lowest, highest = np.minimum.reduceat(fragment, ptr[:-1]), np.maximum.reduceat(fragment, ptr[:-1])
-    return lowest == highest  # bonds never leave a molecule, so equal ends mean one fragment

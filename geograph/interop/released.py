@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geograph.errors import CheckpointError, ConfigError
+from geograph.errors import ConfigError
+from geograph.interop.transfer import check_consumed
 
 #: Module of each family; it offers `build(params, **options)` and `released_name(our_name)`, and where a
 #: released checkpoint has more than the network also `network_params(params)`, the part that is the
@@ -65,13 +66,7 @@ def from_released(name: str, params: Mapping[str, np.ndarray | Tensor], **option
     if hasattr(module, "network_params"):
         tensors = module.network_params(tensors)
     model: nn.Module = module.build(tensors, **options)
-    consumed = {module.released_name(ours) for ours in model.state_dict()}
-    left = sorted(set(tensors) - consumed)
-    if left:
-        raise CheckpointError(
-            f"{len(left)} released parameters have no place in {name}: {', '.join(left)}; "
-            "do the options match the checkpoint?"
-        )
+    check_consumed(tensors, model, module.released_name, name)
     return model
 
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from geograph.algebra.clifford import CliffordAlgebra
 from geograph.errors import CheckpointError, ConfigError
-from geograph.interop.transfer import copy_parameters, count_blocks, renamed, required
+from geograph.interop.released_lorentznet import PADDING_NOTE
+from geograph.interop.transfer import Recipe, check_consumed, copy_parameters, count_blocks, renamed, required
 from geograph.models.cgenn_lorentz import CGENNLorentz
 from geograph.models.cgenn_nbody import CGENNNBody
 
@@ -79,17 +80,53 @@ def build(params: dict[str, Tensor], **options: Any) -> nn.Module:
     ConfigError
         If an option is unknown, or asks for the network without scalars, which the released code cannot run.
     """
+    return _built(params, options)[0]
+
+
+def recipe(params: dict[str, Tensor], **options: Any) -> Recipe:
+    """Return the task of ours that a released CGENN becomes.
+
+    Parameters
+    ----------
+    params, **options
+        As for `build`.
+
+    Raises
+    ------
+    CheckpointError
+        As `build` does, and if the network has other inputs than the published one for its experiment.
+    """
+    left = dict(params)
+    network, settings = _built(left, options)
+    check_consumed(left, network, released_name, "cgenn")
+    if isinstance(network, CGENNLorentz):
+        if (settings.pop("num_scalars"), settings.pop("num_vectors")) != (2, 1):
+            raise CheckpointError(
+                "the released CGENN for jets must read 2 scalars and 1 vector of each node."
+            )
+        settings["num_outputs"] = settings.pop("num_classes")
+        return Recipe("classification", "cgenn-lorentz", settings, network.state_dict(), [PADDING_NOTE])
+    if (settings.pop("num_inputs"), settings.pop("num_edge_features")) != (3, 1):
+        raise CheckpointError("the released CGENN for particles must read 3 node inputs and 1 edge feature.")
+    return Recipe("trajectory", "cgenn-nbody", settings, network.state_dict())
+
+
+def _built(params: dict[str, Tensor], options: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network and its settings, with the widths of its inputs."""
     is_jet = any(name.startswith("CGLs.") for name in params)
     metric = _remove_constants(params, (1.0, -1.0, -1.0, -1.0) if is_jet else (1.0, 1.0, 1.0))
     for name in params:
         params[name] = our_shape(name, params[name])
-    module = _build_lorentz(params, metric, options) if is_jet else _build_nbody(params, metric, options)
-    return copy_parameters(module, params, released_name)
+    settings = _lorentz(params, metric, options) if is_jet else _nbody(params, metric, options)
+    unused = {"num_vectors", "num_inputs"}  # both constructors know these
+    chosen = {name: value for name, value in settings.items() if name not in unused}
+    module: nn.Module = CGENNLorentz(**chosen) if is_jet else CGENNNBody(**chosen)
+    return copy_parameters(module, params, released_name), settings
 
 
-def _build_lorentz(
+def _lorentz(
     params: dict[str, Tensor], metric: tuple[float, ...], options: Mapping[str, Any]
-) -> nn.Module:
+) -> dict[str, Any]:
     is_elementwise = "CGLs.0.phi_x.2.weight" in params
     shown = _lorentz_sizes(params) | {"layer_type": "gpmlp" if is_elementwise else "fc"}
     hidden = {"dropout": 0.2, "use_invariants_to_update": True, "residual": False, "aggregation": "mean"}
@@ -97,21 +134,22 @@ def _build_lorentz(
     if not settings["use_invariants_to_update"]:
         for name in [name for name in params if _GATES.fullmatch(name)]:
             del params[name]
-    return CGENNLorentz(
-        shown["in_features_h"],
-        shown["hidden_features_h"],
-        shown["hidden_features_x"],
-        shown["n_layers"],
-        shown["n_class"],
-        num_decoder=shown["decoder_features"],
-        dropout=settings["dropout"],
-        metric=metric,
-        product="elementwise" if is_elementwise else "fully_connected",
-        normalization_init=_normalization(params, f"CGLs.0.phi_x.{2 * is_elementwise}.normalization.a"),
-        has_gates=settings["use_invariants_to_update"],
-        is_residual=settings["residual"],
-        aggregation=settings["aggregation"],
-    )
+    return {
+        "num_scalars": shown["in_features_h"],
+        "num_vectors": shown["in_features_x"],
+        "num_hidden": shown["hidden_features_h"],
+        "num_multivectors": shown["hidden_features_x"],
+        "num_layers": shown["n_layers"],
+        "num_classes": shown["n_class"],
+        "num_decoder": shown["decoder_features"],
+        "dropout": settings["dropout"],
+        "metric": list(metric),
+        "product": "elementwise" if is_elementwise else "fully_connected",
+        "normalization_init": _normalization(params, f"CGLs.0.phi_x.{2 * is_elementwise}.normalization.a"),
+        "has_gates": settings["use_invariants_to_update"],
+        "is_residual": settings["residual"],
+        "aggregation": settings["aggregation"],
+    }
 
 
 def _lorentz_sizes(params: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -130,9 +168,9 @@ def _lorentz_sizes(params: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _build_nbody(
+def _nbody(
     params: dict[str, Tensor], metric: tuple[float, ...], options: Mapping[str, Any]
-) -> nn.Module:
+) -> dict[str, Any]:
     num_hidden, in_features = required(params, "embedding.weight").shape
     first = "layers.0.edge_model.layers.0"
     shown: dict[str, Any] = {
@@ -143,15 +181,16 @@ def _build_nbody(
         "n_layers": count_blocks(params, r"layers\.(\d+)\."),
     }
     settings = _settings(shown, {"residual": True}, options)
-    return CGENNNBody(
-        num_hidden,
-        shown["n_layers"],
-        shown["edge_features_in"],
-        metric=metric,
-        num_blocks=count_blocks(params, r"layers\.0\.edge_model\.layers\.(\d+)\."),
-        is_residual=settings["residual"],
-        normalization_init=_normalization(params, f"{first}.2.normalization.a"),
-    )
+    return {
+        "num_inputs": in_features,
+        "num_hidden": num_hidden,
+        "num_layers": shown["n_layers"],
+        "num_edge_features": shown["edge_features_in"],
+        "metric": list(metric),
+        "num_blocks": count_blocks(params, r"layers\.0\.edge_model\.layers\.(\d+)\."),
+        "is_residual": settings["residual"],
+        "normalization_init": _normalization(params, f"{first}.2.normalization.a"),
+    }
 
 
 def _settings(

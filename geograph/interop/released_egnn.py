@@ -7,10 +7,13 @@ squared distance, edge attributes.
 
 from __future__ import annotations
 
+import re
+
 from torch import Tensor, nn
 
-from geograph.interop.transfer import copy_parameters, count_blocks, renamed, required
-from geograph.models.egnn import EGNN
+from geograph.errors import CheckpointError
+from geograph.interop.transfer import Recipe, check_consumed, copy_parameters, count_blocks, renamed, required
+from geograph.models.egnn import EGNN, EGNNDynamics
 
 #: Our name -> released name, as regular expressions; other names are the same.
 RENAMES: tuple[tuple[str, str], ...] = (
@@ -20,6 +23,8 @@ RENAMES: tuple[tuple[str, str], ...] = (
     (r"layers\.(\d+)\.velocity_mlp\.(.+)", r"gcl_\1.coord_mlp_vel.\2"),
     (r"layers\.(\d+)\.(.+)", r"gcl_\1.\2"),
 )
+
+_GATE = "att_mlp.0.weight"
 
 
 def released_name(our_name: str) -> str:
@@ -62,3 +67,44 @@ def build(
         has_velocity="gcl_0.coord_mlp_vel.0.weight" in params,
     )
     return copy_parameters(module, params, released_name)
+
+
+def recipe(params: dict[str, Tensor], *, tanh: bool = False) -> Recipe:
+    """Return the task of ours that the released network for charged particles becomes.
+
+    The released class for dynamics calls its embedding `embedding`; what only changes features that nothing
+    reads (the last feature update, an output embedding) is left out.
+
+    Parameters
+    ----------
+    params
+        Released names and values.
+    tanh
+        Option of the released constructor.
+
+    Raises
+    ------
+    CheckpointError
+        If it is another EGNN than that for the n-body experiment: those have inputs of their own making,
+        which no task of ours offers.
+    """
+    names = {name: re.sub(r"^embedding\.", "embedding_in.", name) for name in params}
+    given = {names[name]: value for name, value in params.items()}
+    num_hidden, num_inputs = required(given, "embedding_in.weight").shape
+    num_layers = count_blocks(given, r"gcl_(\d+)\.")
+    num_edge = required(given, "gcl_0.edge_mlp.0.weight").shape[1] - 2 * num_hidden - 1
+    has_velocity, has_attention = ("gcl_0." + part in given for part in ("coord_mlp_vel.0.weight", _GATE))
+    if (num_inputs, num_edge, has_velocity, has_attention) != (1, 2, True, False):
+        raise CheckpointError(
+            "only the EGNN for charged particles can become a checkpoint (1 node feature, 2 edge features, "
+            f"velocities, no attention), got {num_inputs} node features, {num_edge} edge features, "
+            f"{'with' if has_velocity else 'without'} velocities, {'with' if has_attention else 'without'} "
+            "attention; use the network in Python: `geograph.interop.released.from_released('egnn', ...)`."
+        )
+    unread = re.compile(rf"gcl_{num_layers - 1}\.node_mlp\..+|embedding_out\..+")
+    network = EGNNDynamics(num_hidden, num_layers, has_tanh=tanh).network
+    kept = {name: value for name, value in given.items() if not unread.fullmatch(name)}
+    check_consumed(kept, network, released_name, "egnn-dynamics")
+    weights = copy_parameters(network, kept, released_name).state_dict()
+    settings = {"num_hidden": num_hidden, "num_layers": num_layers, "has_tanh": tanh}
+    return Recipe("trajectory", "egnn-dynamics", settings, weights)

@@ -4,11 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geograph.errors import CheckpointError
+from geograph.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a task of ours is made of that takes a released network over.
+
+    Attributes
+    ----------
+    kind, model, model_params
+        Kind of the task, name of its model and the parameters of that.
+    weights
+        Of the network, under our names.
+    notes
+        Where our function differs from the released one, for the user to read.
+    """
+
+    kind: str
+    model: str
+    model_params: dict[str, Any]
+    weights: Mapping[str, Tensor]
+    notes: list[str] = field(default_factory=list)
 
 
 def renamed(name: str, patterns: Sequence[tuple[str, str]]) -> str:
@@ -39,6 +63,24 @@ def required(params: Mapping[str, Tensor], name: str) -> Tensor:
     return params[name]
 
 
+def check_consumed(
+    params: Mapping[str, Tensor], module: nn.Module, released_name: Callable[[str], str], model: str
+) -> None:
+    """Make sure that every released parameter has its place in a module.
+
+    Raises
+    ------
+    CheckpointError
+        If some have none; the message lists them.
+    """
+    left = sorted(set(params) - {released_name(ours) for ours in module.state_dict()})
+    if left:
+        raise CheckpointError(
+            f"{len(left)} released parameters have no place in {model}: {', '.join(left)}; "
+            "do the options match the checkpoint?"
+        )
+
+
 def copy_parameters(
     module: nn.Module, params: Mapping[str, Tensor], released_name: Callable[[str], str]
 ) -> nn.Module:
@@ -61,3 +103,11 @@ def copy_parameters(
                 )
             target.copy_(source)
     return module
+
+
+def filled(task: Task, network: nn.Module, weights: Mapping[str, Tensor]) -> Task:
+    """Return the task in evaluation mode and in the dtype of the weights, with these in its network."""
+    dtype = next(value.dtype for value in weights.values() if value.is_floating_point())
+    task = task.to(dtype)
+    network.load_state_dict(weights)
+    return task.eval()

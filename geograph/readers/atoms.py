@@ -23,6 +23,7 @@ import numpy as np
 from geograph.errors import DataError
 from geograph.readers.archives import OnError, existing, report
 from geograph.readers.labels import finite_properties, with_unit
+from geograph.readers.xyz_frames import split_frames
 from geograph.records import Molecule
 from geograph.units import BOHR_ANGSTROM
 
@@ -165,48 +166,27 @@ def _xyz_records(source: Path) -> Iterator[_Pending]:
 
     try:
         with open_with_compression(str(source), "rt") as stream:
-            yield from _xyz_frames(stream.readline)
+            for index, frame in enumerate(split_frames(stream.readline)):
+                yield index, _fails(frame) if isinstance(frame, DataError) else _XyzFrame(frame, index)
     except _PARSE_ERRORS as error:
         if isinstance(error, DataError):
             raise
         raise _unreadable(error).at(source=source) from error
 
 
-def _xyz_frames(readline: Callable[[], str]) -> Iterator[_Pending]:
-    index = 0
-    while header := readline():
-        if not header.strip():
-            continue
-        if not header.strip().isdigit():
-            what = f"a frame must begin with its number of atoms, got {header.strip()[:40]!r}"
-            yield (
-                index,
-                _fails(DataError(what, remedy="the file cannot be read beyond this frame; repair it")),
-            )
-            return
-        count = int(header)
-        lines = [readline() for _ in range(1 + count)]
-        if not all(lines):
-            what = f"{count} atoms announced, {max(sum(map(bool, lines)) - 1, 0)} there"
-            yield index, _fails(DataError(what, remedy="the file is cut off; fetch it again"))
-            return
-        yield index, _XyzFrame(header, lines, index)
-        index += 1
-
-
 class _XyzFrame:
     """One frame of an (extended) xyz file, parsed on call."""
 
-    def __init__(self, header: str, lines: list[str], index: int) -> None:
-        self._header, self._lines, self._index = header, lines, index
+    def __init__(self, lines: list[str], index: int) -> None:
+        self._lines, self._index = lines, index
 
     def __call__(self) -> Molecule:
         from ase.io.extxyz import read_xyz
 
-        if len(self._lines) == 1:
+        if len(self._lines) == 2:
             raise DataError("empty molecule", remedy="remove the record")
         try:
-            atoms = next(read_xyz(io.StringIO(self._header + "".join(self._lines)), index=0))
+            atoms = next(read_xyz(io.StringIO("".join(self._lines)), index=0))
         except KeyError as error:
             raise self._unknown(error) from error
         except (*_PARSE_ERRORS, StopIteration) as error:
@@ -215,7 +195,7 @@ class _XyzFrame:
 
     def _unknown(self, error: KeyError) -> DataError:
         symbol = str(error.args[0]) if error.args else ""
-        for row, line in enumerate(self._lines[1:]):
+        for row, line in enumerate(self._lines[2:]):
             if symbol in (word.capitalize() for word in line.split()):
                 return DataError(
                     f"unknown element: atom {row} is {symbol!r}",

@@ -2,69 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch_geometric.data import Data
 
+from geograph.diffusion.condition import PropertyCondition, guided
 from geograph.diffusion.molecules import Samples, sample_molecules
-from geograph.diffusion.process import DiffusionProcess
+from geograph.diffusion.process import DiffusionProcess, fixed_noise
 from geograph.diffusion.ragged import RaggedBatch
 from geograph.diffusion.schedule import build_schedule
-from geograph.diffusion.sizes import EVALUATION_STREAM, SizeDistribution, molecule_seeds, random_stream
-from geograph.errors import ConfigError, DataError
-from geograph.models import model_spec
+from geograph.diffusion.sizes import SizeDistribution, molecule_seeds
+from geograph.errors import ConfigError, DataError, ShapeError
 from geograph.tasks.base import Task
+from geograph.tasks.generation_request import choose_conditions, labelled
+from geograph.tasks.generation_settings import MAX_ATOMIC_NUMBER, checked_elements, with_inputs
+from geograph.tasks.generation_settings import fit_statistics as fit_statistics
 from geograph.tasks.stability import stable_fractions
 
-_MAX_ATOMIC_NUMBER = 118
 #: Seed of the molecules that are generated at each validation.
 _VALIDATION_SEED = 0
-
-
-def fit_statistics(z: Int[Tensor, " n"], batch: Int[Tensor, " n"]) -> dict[str, Any]:
-    """Statistics of the training part for `GenerationTask`, as JSON values.
-
-    Parameters
-    ----------
-    z
-        Atomic numbers of all molecules.
-    batch
-        Molecule of each atom.
-
-    Returns
-    -------
-    `atomic_numbers` (sorted) and `size_histogram` (number of atoms, as text, to number of molecules).
-    """
-    sizes, counts = torch.bincount(batch).unique(return_counts=True)
-    histogram = {
-        str(size): count for size, count in zip(sizes.tolist(), counts.tolist(), strict=True) if size
-    }
-    return {"atomic_numbers": z.unique().tolist(), "size_histogram": histogram}
 
 
 class GenerationTask(Task):
     """Learns to generate molecules from `batch.z` and `batch.pos`, and generates them.
 
     Validation uses times and noise that depend on a molecule's number in its data set alone, so that epochs,
-    batch sizes and models can be compared.
+    batch sizes and models can be compared. Where the statistics name properties (`batch.y` has their values),
+    the model is conditioned on them, and its likelihoods are those given the properties.
 
     Parameters
     ----------
     model, model_params, optimizer
-        As for `Task`; the number of features is filled in from the statistics.
+        As for `Task`; the numbers of features and of conditions are filled in from the statistics.
     statistics
-        As from `fit_statistics`: all that sampling needs besides the weights.
+        As from `fit_statistics`, for a conditional model with those of `fit_properties`: all that sampling
+        needs besides the weights.
     schedule, num_steps, precision
         As for `build_schedule`.
     norm_values
         Scales that positions (angstrom), one-hot elements and charge numbers are divided by.
     has_charge
         Whether the charge number is a feature beside the one-hot element.
+    property_dropout
+        Share of the training molecules whose properties are hidden, so that the network learns to do without.
     validation_samples, validation_steps
         Molecules generated at each validation, with that many reverse steps, to log `atom_stability` and
         `molecule_stability`; 0 generates none. They are the same molecules of the same seed every time, and
@@ -96,12 +81,16 @@ class GenerationTask(Task):
         precision: float = 1e-5,
         norm_values: Sequence[float | int] = (1.0, 4.0, 10.0),
         has_charge: bool = True,
+        property_dropout: float = 0.1,
         validation_samples: int = 0,
         validation_steps: int = 100,
     ) -> None:
         if validation_samples < 0:
             raise ConfigError(f"`validation_samples` must be at least 0, got {validation_samples}.")
-        elements = _checked_elements(model, statistics)
+        if not 0 <= property_dropout < 1:
+            raise ConfigError(f"`property_dropout` must lie in [0, 1), got {property_dropout}.")
+        elements = checked_elements(model, statistics)
+        condition = PropertyCondition.from_statistics(statistics or {})
         process = DiffusionProcess(
             build_schedule(schedule, num_steps, precision=precision),
             len(elements),
@@ -110,7 +99,11 @@ class GenerationTask(Task):
         )
         super().__init__(
             model=model,
-            model_params=_with_features(model_params, process.num_features),
+            model_params=with_inputs(
+                model_params,
+                num_features=process.num_features,
+                num_context=0 if condition is None else condition.width,
+            ),
             optimizer=optimizer,
             statistics=statistics,
             schedule=schedule,
@@ -118,40 +111,59 @@ class GenerationTask(Task):
             precision=precision,
             norm_values=list(norm_values),
             has_charge=has_charge,
+            property_dropout=property_dropout,
             validation_samples=validation_samples,
             validation_steps=validation_steps,
         )
-        self.process = process
+        self.process, self.condition = process, condition
         self.sizes = SizeDistribution.from_histogram(self.statistics["size_histogram"])
         self.atomic_numbers = elements
-        types = torch.full((_MAX_ATOMIC_NUMBER + 1,), -1, dtype=torch.int64)
+        types = torch.full((MAX_ATOMIC_NUMBER + 1,), -1, dtype=torch.int64)
         types[elements] = torch.arange(len(elements))
         self.register_buffer("type_of_element", types, persistent=False)
 
     def noise(
         self, state: Float[Tensor, "n f"], time: Float[Tensor, " g"], graph: RaggedBatch
     ) -> Float[Tensor, "n f"]:
-        """Noise that the model predicts for a state; all pairs of atoms of a molecule are edges."""
+        """Noise that the model predicts for a state; all pairs of atoms of a molecule are edges.
+
+        A conditional model takes a layout without context as one of whose molecules nothing is known.
+        """
         edge_index, edge_ptr = graph.edges
         batch = Data(
             state=state, time=time, batch=graph.batch, ptr=graph.ptr, edge_index=edge_index, edge_ptr=edge_ptr
         )
+        if self.condition is not None:
+            context = state.new_zeros(graph.num_graphs, self.condition.width)
+            batch.context = (context if graph.context is None else graph.context.to(context))[graph.batch]
         batch.num_graphs = graph.num_graphs
         return self(batch)
 
     def encode(self, batch: Data) -> tuple[Float[Tensor, "n f"], RaggedBatch]:
-        """State and layout of a batch of molecules.
+        """State and layout of a batch of molecules, with their properties `y` as context where there are any.
 
         Raises
         ------
         DataError
             If a molecule has an element that the statistics do not name.
+        ShapeError
+            If the model is conditioned on another number of properties than the batch has.
         """
         types = self.type_of_element[batch.z]
         if bool((types < 0).any()):
             raise self._unknown_element(batch, int((types < 0).nonzero()[0, 0]))
-        graph = RaggedBatch(batch.batch, batch.ptr)
+        graph = RaggedBatch(batch.batch, batch.ptr, self._context(batch))
         return self.process.encode(batch.pos, types, batch.z, graph), graph
+
+    def _context(self, batch: Data) -> Tensor | None:
+        if self.condition is None or "y" not in batch:
+            return None
+        if batch.y.ndim != 2 or batch.y.shape[1] != len(self.condition.names):
+            raise ShapeError(
+                f"`y` must have one column for each of {', '.join(self.condition.names)}, got shape "
+                f"{tuple(batch.y.shape)}."
+            )
+        return self.condition.encode(batch.y.double()).to(batch.pos.dtype)
 
     def _unknown_element(self, batch: Data, atom: int) -> DataError:
         molecule = int(batch.batch[atom])
@@ -165,6 +177,9 @@ class GenerationTask(Task):
     def training_loss(self, batch: Data) -> Float[Tensor, ""]:
         """Mean simple loss at a random time of each molecule, from torch's global random generator."""
         state, graph = self.encode(batch)
+        if self.condition is not None and graph.context is not None:
+            shown = self.condition.hide(graph.context, self.settings["property_dropout"])
+            graph = replace(graph, context=shown)
         step = torch.randint(0, self.process.num_steps + 1, (graph.num_graphs,), device=state.device)
         noise = graph.noise(self.process.width, dtype=state.dtype)
         return self.process.training_loss(self.noise, state, noise, step, graph).mean()
@@ -172,7 +187,7 @@ class GenerationTask(Task):
     def evaluation_terms(self, batch: Data) -> dict[str, Tensor]:
         """Return simple loss, bound of the NLL given the size, size prior, and whether the size was seen."""
         state, graph = self.encode(batch)
-        step, noise, noise_0 = self._evaluation_noise(batch, graph, state.dtype)
+        step, noise, noise_0 = fixed_noise(self.process, batch.record_index.tolist(), graph, state.dtype)
         objective = self.process.evaluate(self.noise, state, noise, noise_0, step, graph)
         return {
             "loss": objective.loss,
@@ -219,31 +234,21 @@ class GenerationTask(Task):
         denoised = ((state_t - sigma * predicted) / alpha)[:, :3] * self.process.norm_values[0]
         return denoised + batch.pos - graph.centered(batch.pos)
 
-    def _evaluation_noise(
-        self, batch: Data, graph: RaggedBatch, dtype: torch.dtype
-    ) -> tuple[Int[Tensor, " g"], Float[Tensor, "n f"], Float[Tensor, "n f"]]:
-        # One stream for each molecule, so that its noise does not depend on its neighbours: hence the loop.
-        streams = [random_stream(record, EVALUATION_STREAM) for record in batch.record_index.tolist()]
-        steps = [int(stream.integers(1, self.process.num_steps + 1)) for stream in streams]
-        pairs = zip(streams, graph.sizes.tolist(), strict=True)
-        draws = [stream.standard_normal((size, 2 * self.process.width)) for stream, size in pairs]
-        noise = torch.from_numpy(np.concatenate(draws)).to(graph.batch.device)
-        noise_t, noise_0 = (
-            graph.centered_positions(part).to(dtype) for part in noise.split(self.process.width, dim=1)
-        )
-        return torch.tensor(steps, device=graph.batch.device), noise_t, noise_0
-
     def sample(
         self,
         num: int,
         seed: int,
         sizes: Sequence[int] | int | None = None,
-        batch_size: int = 64,
-        num_steps: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        frame_every: int | None = None,
+        *,
+        targets: Mapping[str, float | Sequence[float]] | None = None,
+        guidance: float = 0.0,
+        **options: Any,
     ) -> Samples:
         """Generate molecules; the k-th of a seed is the same for any number of molecules and any batch size.
+
+        A conditional model draws sizes and properties together from the training part; where sizes or targets
+        are given, the other is drawn to suit. The molecules carry what they were conditioned on as properties
+        `target_<name>`.
 
         Parameters
         ----------
@@ -252,71 +257,43 @@ class GenerationTask(Task):
         seed
             Seed of the whole set.
         sizes
-            Number of atoms of all or of each molecule; None draws them from the training histogram.
-        batch_size
-            Molecules that go through the network together.
-        num_steps
-            Reverse steps; None takes every step of the schedule.
-        progress
-            Called with the network evaluations done and their total.
-        frame_every
-            Record the way from noise to molecule every so many steps.
+            Number of atoms of all or of each molecule; None draws them from the training part.
+        targets
+            Value of a property by its name, for all or for each molecule; those that are not named are left
+            open, and with an empty mapping all are. None draws the properties from the training part.
+        guidance
+            Scale of the guidance towards the properties (see `guided`); 0 is the conditional model itself.
+        **options
+            As for `sample_molecules`: sampler, steps, constraints, batch size, progress, ...
 
         Raises
         ------
         ConfigError
-            If a value is out of range, or there is not one size for each molecule.
+            If a value is out of range, there is not one size for each molecule, or the model has no property
+            to aim at.
         """
         if num < 1:
             raise ConfigError(f"`num` must be at least 1, got {num}.")
         seeds = molecule_seeds(seed, num)
-        if sizes is None:
-            sizes = self.sizes.sample(seeds)
+        wanted = [sizes] * num if isinstance(sizes, int) else sizes
+        chosen, values = choose_conditions(self.condition, self.sizes, seeds, wanted, targets, guidance)
+        context = None if self.condition is None or values is None else self.condition.encode(values)
         was_training = self.training
         self.eval()
         try:
-            return sample_molecules(
-                self.noise,
+            samples = sample_molecules(
+                guided(self.noise, guidance),
                 self.process,
-                [sizes] * num if isinstance(sizes, int) else sizes,
+                chosen,
                 seeds=seeds,
                 atomic_numbers=self.atomic_numbers,
-                batch_size=batch_size,
-                num_steps=num_steps,
+                context=context,
                 dtype=next(self.model.parameters()).dtype,
                 device=self.device,
-                frame_every=frame_every,
-                progress=progress,
+                **options,
             )
         finally:
             self.train(was_training)
-
-
-def _checked_elements(model: str, statistics: dict[str, Any] | None) -> list[int]:
-    output = model_spec(model).output
-    if output != "noise":
-        raise ConfigError(f"`model` must predict noise for generation, but {model} predicts {output}.")
-    missing = {"atomic_numbers", "size_histogram"} - (statistics or {}).keys()
-    if statistics is None or missing:
-        raise ConfigError(
-            f"`statistics` must hold {', '.join(sorted(missing))}; fit them on the training part with "
-            "`geograph.tasks.generation.fit_statistics`."
-        )
-    elements = [int(number) for number in statistics["atomic_numbers"]]
-    if (
-        not elements
-        or len(set(elements)) < len(elements)
-        or min(elements) < 1
-        or max(elements) > _MAX_ATOMIC_NUMBER
-    ):
-        raise ConfigError(f"`atomic_numbers` must be different numbers from 1 to 118, got {elements}.")
-    return elements
-
-
-def _with_features(model_params: dict[str, Any], num_features: int) -> dict[str, Any]:
-    given = model_params.get("num_features", num_features)
-    if given != num_features:
-        raise ConfigError(
-            f"`model_params.num_features` must be {num_features} (elements, charge), got {given}; omit it."
-        )
-    return {**model_params, "num_features": num_features}
+        if self.condition is None or values is None:
+            return samples
+        return labelled(samples, self.condition.names, values)

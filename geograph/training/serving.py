@@ -1,13 +1,18 @@
 """Checkpoints as MLflow models: prediction from a table with one graph in each row.
 
 Columns are the node fields of the model (`z` and `pos`; `p4`; `pos`, `vel` and `charge`; `pos`, `normal` and
-`area`), each cell a list with one entry for each node. A column `edge_index` (two lists, sources and targets)
-gives the edges; without it every graph is fully connected. A generation task takes `num` and `seed` instead.
+`area`), each cell a list with one entry for each node, or the JSON text of such a list as in a CSV file. A
+molecule may also stand as text in a column `molblock`, `xyz` or `smiles`, see `serving_cells`. A column
+`edge_index` (two lists, sources and targets) gives the edges; without it they are made by the rule that the
+checkpoint names in the description of its data, or else all nodes of a graph are joined.
+
+A property model answers with one column for each target, named with its unit (`energy_ev`); other models
+with a column `prediction`. A generation task takes `num` and `seed` instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +23,7 @@ from geograph import models
 from geograph.errors import ConfigError
 from geograph.tasks import Task
 from geograph.training.checkpoint import load_checkpoint
+from geograph.training.serving_cells import DEFAULT_SEED, is_missing, molecule_columns, parsed_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +40,8 @@ FIELDS: dict[str, tuple[torch.dtype, int]] = {
     "area": (torch.float32, 0),
 }
 OPTIONAL = ("is_beam",)
+#: Fields of the models that take molecules.
+MOLECULE = ("z", "pos")
 
 
 def node_fields(task: Task) -> tuple[str, ...]:
@@ -56,18 +64,49 @@ def node_fields(task: Task) -> tuple[str, ...]:
     return spec.fields
 
 
+def target_names(task: Task) -> list[str] | None:
+    """Names of the columns that a property model answers with; None for other models."""
+    return list(getattr(task, "suffixes", [])) if task.kind == "regression" else None
+
+
 def _complete(size: int) -> Tensor:
     target, source = (~torch.eye(size, dtype=torch.bool)).nonzero(as_tuple=True)
     return torch.stack([source, target])
 
 
-def _edges(given: Sequence[Any] | None, sizes: list[int]) -> Tensor:
-    blocks = [_complete(size) for size in sizes]
-    if given is not None:
-        blocks = [
-            torch.tensor([list(row) for row in edges], dtype=torch.int64).view(2, -1) for edges in given
-        ]
-        blocks = [block[:, torch.argsort(block[1], stable=True)] for block in blocks]
+def _within(pos: Tensor, radius: float) -> Tensor:
+    edges = _complete(len(pos))
+    difference = pos[edges[1]].double() - pos[edges[0]].double()
+    return edges[:, difference.square().sum(dim=1) <= radius**2]
+
+
+def _made_edges(data: Data, sizes: list[int], graph: Mapping[str, Any]) -> list[Tensor]:
+    rule = graph.get("edges", "complete")
+    if rule == "complete":
+        return [_complete(size) for size in sizes]
+    if rule == "radius" and graph.get("radius_angstrom") is not None and "pos" in data:
+        return [_within(pos, float(graph["radius_angstrom"])) for pos in data.pos.split(sizes)]
+    raise ConfigError(
+        f"the table must have the column `edge_index`: the model was trained on {rule!r} edges, which are "
+        "not made here."
+    )
+
+
+def _given_edges(cells: Sequence[Any], sizes: list[int]) -> list[Tensor]:
+    blocks = []
+    for row, (cell, size) in enumerate(zip(cells, sizes, strict=True)):
+        ends = parsed_list(cell, row, "edge_index")
+        whole = [isinstance(end, list | tuple) and all(isinstance(node, int) for node in end) for end in ends]
+        if len(ends) != 2 or not all(whole) or len(ends[0]) != len(ends[1]):
+            raise ConfigError(f"row {row}: `edge_index` must be two lists of node numbers, equally long.")
+        block = torch.tensor([list(end) for end in ends], dtype=torch.int64).view(2, -1)
+        if block.numel() and not 0 <= int(block.min()) <= int(block.max()) < size:
+            raise ConfigError(f"row {row}: `edge_index` must name nodes from 0 to {size - 1}.")
+        blocks.append(block[:, torch.argsort(block[1], stable=True)])
+    return blocks
+
+
+def _joined(blocks: list[Tensor], sizes: list[int]) -> Tensor:
     starts = [0]
     for size in sizes:
         starts.append(starts[-1] + size)
@@ -75,34 +114,83 @@ def _edges(given: Sequence[Any] | None, sizes: list[int]) -> Tensor:
     return torch.cat(moved, dim=1) if moved else torch.zeros(2, 0, dtype=torch.int64)
 
 
-def batch_from_table(columns: dict[str, Sequence[Any]], fields: Sequence[str]) -> Data:
+def batch_from_table(
+    columns: Mapping[str, Sequence[Any]],
+    fields: Sequence[str],
+    *,
+    graph: Mapping[str, Any] | None = None,
+    seed: int = DEFAULT_SEED,
+) -> Data:
     """Build a batch from columns with one graph in each row.
+
+    Parameters
+    ----------
+    columns
+        Cells by column.
+    fields
+        Node fields of the model.
+    graph
+        How edges are made where the table has none: `edges` ("complete" or "radius") and `radius_angstrom`.
+    seed
+        Of the embedding of SMILES.
 
     Raises
     ------
     ConfigError
-        If a column is missing or the columns of a row differ in length.
+        If a column is missing, a cell cannot be read, or the columns of a row differ in length.
     """
+    columns = dict(columns)
+    if tuple(fields) == MOLECULE:
+        columns |= molecule_columns(columns, seed)
     missing = [name for name in fields if name not in columns and name not in OPTIONAL]
     if missing:
         raise ConfigError(
             f"the table must have the column `{missing[0]}`, got {', '.join(map(str, columns))}."
         )
-    sizes = [len(cell) for cell in columns[fields[0]]]
-    data = Data()
+    data, sizes = _node_values(columns, fields)
+    given = columns.get("edge_index", [])
+    has_edges = [not is_missing(cell) for cell in given]
+    if any(has_edges) and not all(has_edges):
+        raise ConfigError(
+            f"row {has_edges.index(False)}: `edge_index` is empty; give it for all rows or none."
+        )
+    blocks = _given_edges(given, sizes) if any(has_edges) else _made_edges(data, sizes, graph or {})
+    return _with_pointers(data, sizes, _joined(blocks, sizes))
+
+
+def _node_values(columns: Mapping[str, Sequence[Any]], fields: Sequence[str]) -> tuple[Data, list[int]]:
+    """Concatenate the cells of each field; the lengths of the first field are those of the graphs."""
+    data, sizes = Data(), [len(cell) for cell in _lists(columns[fields[0]], fields[0])]
     for name in fields:
         dtype, width = FIELDS[name]
-        cells = columns.get(name, [[0] * size for size in sizes])
+        cells = _lists(columns[name], name) if name in columns else [[0] * size for size in sizes]
         for row, (cell, size) in enumerate(zip(cells, sizes, strict=True)):
             if len(cell) != size:
                 raise ConfigError(
                     f"row {row}: `{name}` must have {size} entries like `{fields[0]}`, got {len(cell)}."
                 )
-        values = [list(entry) if width else entry for cell in cells for entry in cell]
-        tensor = torch.tensor(values, dtype=dtype)
+        _check_entries(cells, name, width)
+        tensor = torch.tensor([entry for cell in cells for entry in cell], dtype=dtype)
         data[name] = tensor.view(-1, width) if width else tensor.view(-1)
+    return data, sizes
+
+
+def _check_entries(cells: list[list[Any]], name: str, width: int) -> None:
+    for row, cell in enumerate(cells):
+        for entry in cell:
+            numbers = entry if width and isinstance(entry, list | tuple) else [entry]
+            if len(numbers) != max(width, 1) or not all(isinstance(x, int | float) for x in numbers):
+                shape = f"lists of {width} numbers" if width else "numbers"
+                raise ConfigError(f"row {row}: `{name}` must hold {shape}, got {entry!r:.60}.")
+
+
+def _lists(cells: Sequence[Any], name: str) -> list[list[Any]]:
+    return [parsed_list(cell, row, name) for row, cell in enumerate(cells)]
+
+
+def _with_pointers(data: Data, sizes: list[int], edge_index: Tensor) -> Data:
     counts = torch.tensor(sizes, dtype=torch.int64)
-    data.edge_index = _edges(columns.get("edge_index"), sizes)
+    data.edge_index = edge_index
     data.num_nodes = int(counts.sum())
     data.num_graphs = len(sizes)
     data.ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
@@ -132,19 +220,25 @@ class GraphPredictor:
     ----------
     task
         In evaluation mode.
+    graph
+        Rule for edges, as for `batch_from_table`; complete graphs by default.
     """
 
-    def __init__(self, task: Task) -> None:
-        self.task, self.fields = task, node_fields(task)
+    def __init__(self, task: Task, graph: Mapping[str, Any] | None = None) -> None:
+        self.task, self.fields, self.graph = task, node_fields(task), dict(graph or {})
 
     @torch.no_grad()
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Predict for each row; the column `prediction` holds a list of values, or of positions."""
+        """Predict for each row; one column for each target, or `prediction` with a list of values each."""
         import pandas as pd
 
-        columns = {name: model_input[name].tolist() for name in model_input.columns}
-        batch = self.task.prepared(batch_from_table(columns, self.fields))
+        columns = {str(name): model_input[name].tolist() for name in model_input.columns}
+        seed = int((params or {}).get("seed", DEFAULT_SEED))
+        batch = self.task.prepared(batch_from_table(columns, self.fields, graph=self.graph, seed=seed))
         output = self.task.predict(batch).double()
+        names = target_names(self.task)
+        if names is not None:
+            return pd.DataFrame(output.numpy(), columns=names)
         if models.MODELS[self.task.settings["model"]].output == "node_position":
             sizes = (batch.ptr[1:] - batch.ptr[:-1]).tolist()
             return pd.DataFrame({"prediction": [part.tolist() for part in output.split(sizes)]})
@@ -174,7 +268,7 @@ class MoleculeGenerator:
         return pd.DataFrame(rows, columns=["seed", "z", "pos"])
 
 
-def predictor(task: Task) -> GraphPredictor | MoleculeGenerator:
+def predictor(task: Task, graph: Mapping[str, Any] | None = None) -> GraphPredictor | MoleculeGenerator:
     """Return what answers a table for this kind of task.
 
     Raises
@@ -182,9 +276,10 @@ def predictor(task: Task) -> GraphPredictor | MoleculeGenerator:
     ConfigError
         If the model's input is not a table of graphs.
     """
-    return MoleculeGenerator(task) if task.kind == "generation" else GraphPredictor(task)
+    return MoleculeGenerator(task) if task.kind == "generation" else GraphPredictor(task, graph)
 
 
 def _load_pyfunc(path: str) -> GraphPredictor | MoleculeGenerator:
     """Load the model; MLflow finds this function by its name."""
-    return predictor(load_checkpoint(path).task)
+    loaded = load_checkpoint(path)
+    return predictor(loaded.task, loaded.data.get("graph"))

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
 
+from geograph.diffusion.noise_source import MoleculeNoise
 from geograph.diffusion.process import DiffusionProcess
 from geograph.diffusion.ragged import RaggedBatch
-from geograph.diffusion.sampling import sample_states, time_grid
-from geograph.diffusion.schedule import NoiseSchedule, build_schedule
+from geograph.diffusion.samplers import SAMPLERS, build_sampler
+from geograph.diffusion.sampling import sample_states
+from geograph.diffusion.schedule import build_schedule
 from geograph.errors import ConfigError
 from geograph.models.denoiser import EDMDynamics
 
@@ -24,82 +24,46 @@ def network(dtype: torch.dtype = torch.float32):
     return lambda state, time, graph: model.noise(state, time, graph.batch, *graph.edges)
 
 
-def gaussian_predictor(mean: Tensor, variance: float):
-    """Exact expected noise of data that are Gaussian around `mean` (one row per atom of a molecule)."""
-
-    def predict(state: Tensor, time: Tensor, graph: RaggedBatch) -> Tensor:
-        step = (time * NUM_TIMES).round().long()
-        alpha, sigma = (f(step)[graph.batch][:, None] for f in (SCHEDULE.alpha_at, SCHEDULE.sigma_at))
-        atom = torch.arange(len(state)) - graph.ptr[graph.batch]
-        return sigma * (state - alpha * mean[atom]) / (alpha**2 * variance + sigma**2)
-
-    return predict
-
-
-def chain_moments(schedule: NoiseSchedule, variance: float, times: list[int]) -> tuple[float, float]:
-    """Factor of the data's mean, and variance, at time 0 of the discrete chain with the exact predictor.
-
-    Every step is linear, so that both follow from a recursion of numbers.
-    """
-    alpha2 = schedule.alpha_at(torch.arange(NUM_TIMES + 1)).square().tolist()
-    factor, spread = 0.0, 1.0
-    for t, s in zip(times[:-1], times[1:], strict=True):
-        ratio = math.sqrt(alpha2[t] / alpha2[s])
-        noise_ts = 1 - alpha2[t] - ratio**2 * (1 - alpha2[s])
-        total = alpha2[t] * variance + 1 - alpha2[t]
-        slope = (1 - noise_ts / total) / ratio
-        factor = slope * factor + noise_ts * math.sqrt(alpha2[t]) / (ratio * total)
-        spread = slope**2 * spread + noise_ts * (1 - alpha2[s]) / (1 - alpha2[t])
-    return factor, spread
-
-
-@pytest.mark.parametrize("num_steps", [4, NUM_TIMES])
-def test_exact_gaussian_score_recovers_mean_and_covariance(num_steps: int) -> None:
-    molecules, atoms, variance = 400, 3, 0.25
-    mean = torch.randn(atoms, PROCESS.width, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    mean = RaggedBatch.from_sizes([atoms]).centered_positions(mean)
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_centre_of_mass_stays_zero_through_the_chain(name: str) -> None:
+    sampler = build_sampler(name)
     states = sample_states(
-        gaussian_predictor(mean, variance),
-        PROCESS,
-        [atoms] * molecules,
-        seeds=range(molecules),
-        num_steps=num_steps,
-        dtype=torch.float64,
+        network(), PROCESS, [1, 4, 9], seeds=[1, 2, 3], num_steps=10, frame_every=1, sampler=sampler
     )
-    factor, spread = chain_moments(SCHEDULE, variance, time_grid(NUM_TIMES, num_steps))
-    values = states.state.view(molecules, atoms, PROCESS.width)
-    error = values.mean(0) - factor * mean
-    assert error.abs().max() < 5 * math.sqrt(spread / molecules)
-    features = values[..., 3:].flatten(1).T.cov()
-    covariance_error = features - spread * torch.eye(len(features), dtype=torch.float64)
-    assert covariance_error.abs().max() < 6 * spread * math.sqrt(2 / molecules)
-    # Positions: the projection I - 1/M on the atoms; the last step draws from p(x | x_0), hardly wider.
-    positions = values[..., 0].T.cov()
-    projection = torch.eye(atoms, dtype=torch.float64) - 1 / atoms
-    assert (positions - spread * projection).abs().max() < 6 * spread * math.sqrt(2 / molecules)
-
-
-def test_chain_approaches_the_data_with_the_number_of_steps() -> None:
-    # A Markov chain with T steps has a discretisation error of order 1 / T.
-    moments = [chain_moments(SCHEDULE, 0.25, time_grid(NUM_TIMES, steps)) for steps in (25, 50, 100)]
-    errors = [0.25 - spread for _, spread in moments]
-    assert errors[0] / errors[1] == pytest.approx(2.0, rel=0.2)
-    assert errors[1] / errors[2] == pytest.approx(2.0, rel=0.2)
-    assert moments[-1][0] == pytest.approx(1.0, abs=0.01)
-
-
-def test_wrong_score_is_noticed() -> None:
-    factor, spread = chain_moments(SCHEDULE, 0.25, time_grid(NUM_TIMES))
-    _, other = chain_moments(SCHEDULE, 0.5, time_grid(NUM_TIMES))
-    assert abs(other - spread) > 6 * spread * math.sqrt(2 / 400)
-    assert factor > 0.9
-
-
-def test_centre_of_mass_stays_zero_through_the_chain() -> None:
-    states = sample_states(network(), PROCESS, [1, 4, 9], seeds=[1, 2, 3], num_steps=10, frame_every=1)
-    assert [time for time, _ in states.frames] == time_grid(NUM_TIMES, 10)
+    assert [time for time, _ in states.frames] == sampler.times(SCHEDULE, NUM_TIMES, 10)
     drift = [float(states.graph.sum(state[:, :3]).abs().max()) for _, state in states.frames]
     assert max(drift) < 1e-12
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_turned_noise_gives_turned_molecules(name: str) -> None:
+    # A rotation and a reflection; the same chain in a turned frame, and a permutation of the atoms.
+    generator = torch.Generator().manual_seed(4)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))[0]
+    predict, sizes, seeds = network(torch.float64), [5, 8], [6, 7]
+    graph = RaggedBatch.from_sizes(sizes)
+    order = torch.cat([torch.randperm(5, generator=generator), 5 + torch.randperm(8, generator=generator)])
+
+    def run(matrix: Tensor, atoms: Tensor) -> Tensor:
+        source = MoleculeNoise(seeds, graph, PROCESS.width)
+
+        def draw() -> Tensor:
+            noise = source.draw()[atoms]
+            return torch.cat([noise[:, :3] @ matrix.T, noise[:, 3:]], dim=1)
+
+        return sample_states(
+            predict, PROCESS, sizes, seeds=seeds, num_steps=20, noise=draw, dtype=torch.float64,
+            sampler=build_sampler(name),
+        ).state  # fmt: skip
+
+    identity, all_atoms = torch.eye(3, dtype=torch.float64), torch.arange(13)
+    state = run(identity, all_atoms)
+    scale = float(state.abs().max())
+    turned = torch.cat([state[:, :3] @ turn.T, state[:, 3:]], dim=1)
+    torch.testing.assert_close(run(turn, all_atoms), turned, rtol=0, atol=1e-9 * scale)
+    torch.testing.assert_close(run(identity, order), state[order], rtol=0, atol=1e-9 * scale)
+    # Negative control: a map that is no rotation gives another molecule.
+    assert (run(1.1 * identity, all_atoms) - state).abs().max() > 1e-3 * scale
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -142,15 +106,6 @@ def test_non_finite_molecule_is_dropped_and_reported() -> None:
     clean = sample_states(healthy, PROCESS, [4, 5], seeds=[8, 10], num_steps=10).state
     kept = torch.cat([states.state[:4], states.state[7:]])
     torch.testing.assert_close(kept, clean, rtol=1e-5, atol=1e-4)
-
-
-def test_time_grid_has_both_end_points() -> None:
-    assert time_grid(10) == list(range(10, -1, -1))
-    assert time_grid(10, 1) == [10, 0]
-    for steps in range(1, 51):
-        grid = time_grid(50, steps)
-        assert (grid[0], grid[-1], len(grid)) == (50, 0, steps + 1)
-        assert all(t > s for t, s in zip(grid[:-1], grid[1:], strict=True))
 
 
 def test_progress_counts_every_evaluation() -> None:

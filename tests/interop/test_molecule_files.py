@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geograph.errors import ConfigError, DataError
+from geograph.errors import DataError
 from geograph.interop.molecule_files import concatenate, read_molecule_files, write_molecules
 from geograph.records import Molecule
 
@@ -21,50 +22,6 @@ def water(record_id: str = "water") -> Molecule:
 
 def oxygen_atom() -> Molecule:
     return Molecule(z=np.array([8]), pos=np.full((1, 3), 0.5), id="O")
-
-
-@pytest.mark.parametrize(("suffix", "accuracy"), [(".sdf", 0.5e-4), (".xyz", 1e-8), (".extxyz", 1e-8)])
-def test_round_trip(tmp_path: Path, suffix: str, accuracy: float) -> None:
-    path = tmp_path / "new" / f"molecules{suffix}"
-    molecules = [water("a b"), oxygen_atom(), water("c")]
-    write_molecules(path, molecules)
-    found = read_molecule_files(path)
-    assert [molecule.z.tolist() for molecule in found] == [[8, 1, 1], [8], [8, 1, 1]]
-    for molecule, original in zip(found, molecules, strict=True):
-        np.testing.assert_allclose(molecule.pos, original.pos, atol=accuracy + 1e-12)
-    assert len({molecule.id for molecule in found}) == 3
-
-
-def test_written_sdf_has_bonds_title_and_properties(tmp_path: Path) -> None:
-    path = tmp_path / "water.sdf"
-    write_molecules(path, [water()])
-    lines = path.read_text().splitlines()
-    assert lines[0] == "water"
-    assert lines[3].split()[:2] == ["3", "2"]
-    assert lines[-4:] == [">  <energy_ev>", "-1.25", "", "$$$$"]
-
-
-def test_written_extxyz_has_id_and_properties(tmp_path: Path) -> None:
-    path = tmp_path / "water.extxyz"
-    write_molecules(path, [water()])
-    count, comment, first, *_ = path.read_text().splitlines()
-    assert count == "3"
-    assert 'id="water"' in comment
-    assert "energy_ev=-1.25" in comment
-    assert first.split() == ["O", "0.00000000", "0.00000000", "0.11779000"]
-
-
-def test_same_molecules_give_the_same_bytes(tmp_path: Path) -> None:
-    for suffix in (".sdf", ".xyz", ".extxyz"):
-        first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
-        write_molecules(first, [water(), oxygen_atom()])
-        write_molecules(second, [water(), oxygen_atom()])
-        assert first.read_bytes() == second.read_bytes()
-
-
-def test_unknown_suffix_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"`path` must end in one of \.sdf, \.xyz, \.extxyz, got 'a\.pdb'"):
-        write_molecules(tmp_path / "a.pdb", [water()])
 
 
 def test_several_files_and_zip(tmp_path: Path) -> None:
@@ -160,3 +117,108 @@ def test_broken_zip_names_archive_and_member(tmp_path: Path) -> None:
         archive.writestr("inside.sdf", "cut")
     with pytest.raises(DataError, match=r"member\.zip:inside\.sdf, record 0: the record ends before"):
         read_molecule_files(tmp_path / "member.zip")
+
+
+def refused(path: Path | list[Path]) -> tuple[list[Molecule], list[str]]:
+    errors: list[DataError] = []
+    found = read_molecule_files(path, on_error=errors.append)
+    folder = str((path[0] if isinstance(path, list) else path).parent)
+    return found, [str(error).replace(folder, "") for error in errors]
+
+
+def test_corrupt_sdf_records_among_good_ones_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / "some.sdf"
+    write_molecules(path, [water(name) for name in "abcd"])
+    blocks = path.read_text().split("$$$$\n")
+    blocks[1] = blocks[1].replace(" O   0", " Qq  0")
+    blocks[2] = blocks[2][: len(blocks[2]) // 3]
+    path.write_text("$$$$\n".join(blocks))
+    found, errors = refused(path)
+    assert [molecule.id for molecule in found] == ["a", "d"]
+    assert [error.split(":")[0] for error in errors] == ["/some.sdf, record 1", "/some.sdf, record 2"]
+    with pytest.raises(DataError, match=r"some\.sdf, record 1: "):
+        read_molecule_files(path)
+
+
+def test_a_record_that_is_cut_off_does_not_take_the_next_one_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "some.sdf"
+    write_molecules(path, [water(name) for name in "abc"])
+    blocks = path.read_text().split("$$$$\n")
+    path.write_text(blocks[0] + "$$$$\n" + blocks[1][: blocks[1].index("M  END")] + blocks[2] + "$$$$\n")
+    found, errors = refused(path)
+    assert [molecule.id for molecule in found] == ["a", "c"]
+    assert len(errors) == 1
+    assert errors[0].startswith("/some.sdf, record 1: the record ends before `M  END`; the file is truncated")
+
+
+@pytest.mark.parametrize("suffix", [".xyz", ".extxyz"])
+def test_truncated_xyz_frame_among_good_ones_is_listed(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"some{suffix}"
+    write_molecules(path, [water(name) for name in "abc"])
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:9] + lines[10:]))
+    found, errors = refused(path)
+    assert len(found) == 2
+    assert errors == [
+        f"/some{suffix}, record 1: 3 atoms announced, 2 there; the frame is cut off; repair it."
+    ]
+
+
+def test_unknown_element_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "some.xyz"
+    path.write_text("1\n\nQq 0 0 0\n1\n\nHe 0 0 0\n")
+    found, errors = refused(path)
+    assert [molecule.z.tolist() for molecule in found] == [[2]]
+    assert "record 0: unknown element: atom 0 is 'Qq'" in errors[0]
+
+
+def test_broken_files_among_good_ones_are_listed(tmp_path: Path) -> None:
+    write_molecules(tmp_path / "a.sdf", [water()])
+    (tmp_path / "empty.sdf").write_text("")
+    (tmp_path / "words.dat").write_text("some words\n")
+    (tmp_path / "broken.zip").write_bytes(b"PK no")
+    (tmp_path / "broken.xyz.gz").write_bytes(b"no gzip")
+    names = ["a.sdf", "empty.sdf", "words.dat", "broken.zip", "broken.xyz.gz"]
+    found, errors = refused([tmp_path / name for name in names])
+    assert len(found) == 1
+    assert errors[0] == "/empty.sdf: no molecules in the file; check that it was written to its end."
+    assert errors[1].startswith(
+        "/words.dat: not a molecule file that can be read: unknown suffix '.dat'; give"
+    )
+    assert errors[2].startswith("/broken.zip: not a readable zip file")
+    assert errors[3].startswith("/broken.xyz.gz: not a readable gzip file")
+    with pytest.raises(DataError, match=r"a\.sd: no such file"):
+        refused([tmp_path / "a.sd"])
+
+
+def test_nothing_readable_raises_the_first_reason(tmp_path: Path) -> None:
+    (tmp_path / "empty.sdf").write_text("")
+    (tmp_path / "words.dat").write_text("some words\n")
+    with pytest.raises(DataError, match=r"empty\.sdf: no molecules in the file"):
+        refused([tmp_path / "empty.sdf", tmp_path / "words.dat"])
+
+
+@pytest.mark.parametrize("suffix", [".sdf", ".xyz", ".extxyz"])
+def test_gzip_alone_and_in_a_zip(tmp_path: Path, suffix: str) -> None:
+    plain, packed = tmp_path / f"a{suffix}", tmp_path / f"a{suffix}.gz"
+    write_molecules(plain, [water("a"), water("b")])
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    expected = [molecule.id for molecule in read_molecule_files(plain)]
+    assert [molecule.id for molecule in read_molecule_files(packed)] == expected
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(packed, f"inner/a{suffix}.gz")
+        archive.writestr("__MACOSX/._a.sdf", "junk")
+        archive.writestr(".DS_Store", "junk")
+    assert len(read_molecule_files(tmp_path / "a.zip")) == 2
+
+
+def test_broken_member_of_a_zip_is_listed(tmp_path: Path) -> None:
+    write_molecules(tmp_path / "a.sdf", [water("a")])
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        archive.write(tmp_path / "a.sdf", "a.sdf")
+        archive.writestr("b.sdf", "cut")
+        archive.writestr("c.txt", "read me")
+    found, errors = refused(tmp_path / "some.zip")
+    assert [molecule.id for molecule in found] == ["a"]
+    assert errors[0].startswith("/some.zip:b.sdf, record 0: the record ends before")
+    assert errors[1].startswith("/some.zip:c.txt: not a molecule file that can be read")

@@ -19,10 +19,11 @@ from geograph.models import build_model
 from pipelines import bench, bench_cases, bench_loader, bench_machine, bench_peers, bench_tables
 from pipelines.bench_cases import CASES, Case, five_each, particles
 from pipelines.bench_peers import Peer
-from pipelines.bench_process import Here, SubjectError
+from pipelines.bench_process import Here, Job, SubjectError
 from pipelines.bench_rows import KEYS, fit_exponent, ratio, row_of
+from pipelines.bench_sampling import Sampling
 from pipelines.bench_scaling import Series
-from pipelines.bench_turns import Result
+from pipelines.bench_turns import Deadline, Result, measure
 
 TINY = Case("tiny", "egnn-dynamics", five_each, particles, 6, 3, {"num_hidden": 8, "num_layers": 1})
 FACTS = {
@@ -37,7 +38,7 @@ class Broken:
     def __init__(self, job: Any) -> None:
         pass
 
-    def first(self) -> float | None:
+    def first(self) -> tuple[float | None, tuple[float, float]]:
         raise SubjectError("no such luck")
 
     def round(self) -> tuple[float, float]:
@@ -56,6 +57,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "backends", lambda: rows)
     series = Series("scaling-batch", "batch", (1, 2), (1, 2), lambda name, size: (TINY, size))
     monkeypatch.setattr(bench, "SERIES", (series,))
+    small = (("num_hidden", 8), ("num_layers", 1))
+    monkeypatch.setattr(bench, "SAMPLINGS", (Sampling("sampling-20", 20, 3, 1, 4, 2, small),))
     monkeypatch.setattr(bench, "Bench", partial(bench.Bench, open_channel=Here))
     monkeypatch.setattr(bench_peers, "PEERS", (Peer("padded", bench_peers.padded),))
     monkeypatch.setattr(bench_peers, "LATE_PEERS", (Peer("late", bench_peers.padded),))
@@ -104,6 +107,37 @@ def test_what_cannot_run_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench_tables.errors(rows) == ["tiny, padded: no such luck"]
 
 
+@pytest.mark.parametrize(("first_counts", "rounds"), [(True, 1), (False, 3)])
+def test_what_is_slow_is_run_once(first_counts: bool, rounds: int) -> None:
+    class Slow:
+        is_warm = False
+
+        def __init__(self, job: Job) -> None:
+            pass
+
+        def call(self, limit_s: float) -> Any:
+            was_warm, self.is_warm = self.is_warm, True
+            return (2.0, 4.0) if was_warm else (100.0, (3.0, 9.0))
+
+        def close(self) -> None:
+            pass
+
+    job = Job(TINY, "slow", Broken, 3, "cpu", first_counts=first_counts)
+    result = measure([job], share_s=0.0, deadline=Deadline(60.0), open_channel=Slow)["slow"]
+    assert (result.peak_mb, len(result.times)) == (100.0, rounds)
+    assert result.step_s == (9.0 if first_counts else 4.0)
+
+
+def test_series_leave_time_for_the_late_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[float] = []
+    monkeypatch.setattr(bench, "bench_scaling", lambda *_, deadline, **__: left.append(deadline.left()) or [])
+    made = bench.Bench("cpu", False, lambda text, done=0: None)
+    for seconds in (500.0, 120.0, 50.0):
+        monkeypatch.setattr(made, "deadline", Deadline(seconds))
+        made.series(bench.SERIES[0])
+    assert left == pytest.approx([60.0, 30.0, 0.0], abs=1.0)
+
+
 def test_peers_leave_time_for_what_is_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "_QUICK_TIME_S", 0.0)
     made = bench.Bench("cpu", True, lambda text, done=0: None)
@@ -115,10 +149,11 @@ def test_peers_leave_time_for_what_is_to_come(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_only_refuses_what_does_not_exist() -> None:
-    with pytest.raises(ConfigError, match="must be part of one of tiny, scaling-batch, loader, got 'EDN'"):
+    with pytest.raises(ConfigError, match="one of tiny, sampling-20, scaling-batch, loader, got 'EDN'"):
         bench.chosen("EDN")
-    assert bench.chosen("scal") == ([], [bench.SERIES[0]])
-    assert bench.chosen("Tiny") == ([TINY], [])
+    assert bench.chosen("scal") == ([], [], [bench.SERIES[0]])
+    assert bench.chosen("sampl") == ([], [bench.SAMPLINGS[0]], [])
+    assert bench.chosen("Tiny") == ([TINY], [], [])
 
 
 def test_command_writes_rows_and_prints_them(
@@ -130,7 +165,12 @@ def test_command_writes_rows_and_prints_them(
     bench.main(quick=True, out=out)
     rows = json.loads(out.read_text())
     assert_sound(rows)
-    assert list(dict.fromkeys(row["case"] for row in rows)) == ["tiny", "scaling-batch", "loader"]
+    assert list(dict.fromkeys(row["case"] for row in rows)) == [
+        "tiny",
+        "sampling-20",
+        "scaling-batch",
+        "loader",
+    ]
     assert json.loads((tmp_path / "new" / "bench-machine.json").read_text())["gpu"] == "not measured"
     printed = capsys.readouterr().out
     assert "GPU: not measured" in printed

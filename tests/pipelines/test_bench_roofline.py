@@ -87,7 +87,9 @@ def test_products_are_timed() -> None:
     params = {"inputs": "molecule", "num_hidden": 16, "num_layers": 1}
     case = Case("", "egnn", molecule_sizes, molecules, 2, 2, params)
     subject = Products(case.build("cpu"), case.batch(2, "cpu"), "cpu", seconds)
-    subject.first()
+    peak, (forward, step) = subject.first()
+    assert peak is None
+    assert 0 < forward < step
     for _, (inputs, weight, grad, grad_inputs, grad_weight, out) in subject._work:
         torch.testing.assert_close(out, inputs @ weight.mT)
         torch.testing.assert_close(grad_inputs, grad @ weight)

@@ -49,6 +49,24 @@ def test_grid_refuses_nothing_and_wrong_titles() -> None:
         molecule_grid([ethylene()], titles=["a", "b"])
 
 
+def test_grid_shows_what_failed() -> None:
+    whole = ethylene()
+    torn = Molecule(z=whole.z[:-1], pos=whole.pos[:-1], id="torn")
+    colours = ("#00805d", "#e69f00")
+    outcomes = [("all passed", colours[0]), ("not stable", colours[1])]
+    figure = molecule_grid([whole, torn], outcomes=outcomes)
+    for axis, (words, colour) in zip(figure.axes, outcomes, strict=False):
+        assert [(text.get_text(), text.get_color()) for text in axis.texts] == [(words, colour)]
+    shapes = [
+        len(next(c for c in axis.collections if isinstance(c, PatchCollection)).get_paths())
+        for axis in figure.axes[:2]
+    ]
+    # One atom and its bond (two halves) less, but a halo around the carbon that misses a hydrogen.
+    assert shapes[1] == shapes[0] - 2 - 2 + 1
+    with pytest.raises(ShapeError, match="`outcomes` must hold one for each of 1 molecules, got 2"):
+        molecule_grid([whole], outcomes=outcomes)
+
+
 def test_trajectory_plot() -> None:
     generator = np.random.default_rng(0)
     start, target = generator.normal(size=(2, 5, 3))

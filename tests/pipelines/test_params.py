@@ -155,7 +155,11 @@ MOLECULES = "data.molecules"
             "egnn predicts graph, a generation task needs noise",
         ),
         # targets
-        (drop("runs.molecules-egnn.task.targets"), "runs.molecules-egnn.task", "targets are required"),
+        (
+            drop("runs.molecules-egnn.task.targets"),
+            "runs.molecules-egnn.task",
+            "targets: needed for regression",
+        ),
         (spoil(f"{JETS}.task.targets", ["energy_ev"]), f"{JETS}.task", "no place elsewhere"),
         (
             spoil(f"{MOLECULES}.graph.targets", ["gap_ev"]),

@@ -13,7 +13,8 @@ from geograph.datasets.records import read_text
 from geograph.errors import ConfigError, DataError
 from pipelines import prepare, sources
 from pipelines.params import Params
-from pipelines.sources import Source, locate, make_rejects_report, open_source
+from pipelines.source import Source, locate, make_rejects_report
+from pipelines.sources import open_source
 
 PARTS = ("train", "val", "test")
 
@@ -92,9 +93,7 @@ def test_qm7_folds(test_fold: int) -> None:
 
 
 def test_published_qm9_split_needs_all_of_qm9_or_the_list_of_excluded_molecules() -> None:
-    with pytest.raises(
-        ConfigError, match="needs QM9 whole, .* source.exclude: .* has 20 records"
-    ):
+    with pytest.raises(ConfigError, match="needs QM9 whole, .* source.exclude: .* has 20 records"):
         split_of({"kind": "qm9-edm"}, Source([]))
 
 

@@ -9,7 +9,8 @@ from equivariance import COVARIANT_POSITION, assert_equivariant
 from strategies import make_batch, take_graph
 from torch_geometric.data import Data
 
-from geograph.errors import ConfigError, DataError
+from geograph.diffusion.condition import fit_properties
+from geograph.errors import ConfigError, DataError, ShapeError
 from geograph.tasks import TASKS
 from geograph.tasks.generation import GenerationTask, fit_statistics
 
@@ -178,3 +179,100 @@ def test_validation_generates_molecules_without_moving_other_random_numbers() ->
     assert 0 <= logged["val/molecule_stability"] <= logged["val/atom_stability"] <= 1
     with pytest.raises(ConfigError, match="validation_samples"):
         make_task(validation_samples=-1)
+
+
+def conditional_task(**params) -> tuple[GenerationTask, Data]:
+    data = molecules()
+    data.y = torch.arange(len(SIZES), dtype=torch.float32)[:, None] ** 2
+    properties = fit_properties(["gap_ev"], data.y, data.ptr.diff())
+    statistics = fit_statistics(data.z, data.batch) | properties
+    return make_task(statistics=statistics, **params), data
+
+
+def test_conditional_model_reads_the_property_and_does_without() -> None:
+    task, data = conditional_task()
+    assert task.settings["model_params"]["num_context"] == 2
+    task.eval()
+    terms = task.batch_terms(data)
+    data.y = data.y.flip(0)
+    other = task.batch_terms(data)
+    assert (terms["nll_given_size"] != other["nll_given_size"]).any()
+    del data.y  # nothing known
+    assert task.batch_terms(data)["nll_given_size"].isfinite().all()
+    data.y = torch.zeros(len(SIZES), 3)
+    with pytest.raises(ShapeError, match=r"`y` must have one column for each of gap_ev, got shape \(8, 3\)"):
+        task.encode(data)
+
+
+def test_property_dropout_hides_properties_in_training_only() -> None:
+    task, data = conditional_task(property_dropout=0.999999)
+    plain = data.clone()
+    del plain.y
+    losses = []
+    for batch in (data, plain):
+        torch.manual_seed(0)
+        if batch is plain:
+            torch.rand(len(SIZES), 1)  # what hiding has drawn
+        losses.append(task.training_loss(batch).item())
+    assert losses[0] == losses[1]
+    shown, _ = conditional_task(property_dropout=0.0)
+    torch.manual_seed(0)
+    assert shown.training_loss(data).item() != losses[1]
+    with pytest.raises(ConfigError, match=r"`property_dropout` must lie in \[0, 1\), got 1.0"):
+        conditional_task(property_dropout=1.0)
+
+
+def test_conditional_sampling_carries_targets_and_guidance() -> None:
+    task, _ = conditional_task()
+    joint = task.sample(6, seed=1, num_steps=3).molecules
+    squares = {float(k**2): SIZES[k] for k in range(len(SIZES))}
+    assert all(squares[m.properties["target_gap_ev"]] == len(m.z) for m in joint)
+    aimed = {"targets": {"gap_ev": 9.0}, "sizes": 5, "num_steps": 3}
+    plain, guided = (task.sample(3, seed=1, guidance=w, **aimed).molecules for w in (0.0, 3.0))
+    assert [m.properties for m in plain] == [{"target_gap_ev": 9.0}] * 3
+    assert all(not np.allclose(a.pos, b.pos) for a, b in zip(plain, guided, strict=True))
+    free = task.sample(3, seed=1, targets={}, sizes=5, num_steps=3).molecules
+    assert [dict(m.properties) for m in free] == [{}] * 3
+    again = GenerationTask(**json.loads(json.dumps(task.settings)))
+    again.load_state_dict(task.state_dict())
+    assert np.array_equal(again.sample(3, seed=1, **aimed).molecules[2].pos, plain[2].pos)
+
+
+def test_targets_need_a_conditional_model_and_guidance_needs_targets() -> None:
+    with pytest.raises(ConfigError, match="`targets` and `guidance` need a model that is conditioned"):
+        make_task().sample(1, seed=0, targets={"gap_ev": 1.0})
+    task, _ = conditional_task()
+    with pytest.raises(ConfigError, match="`guidance` needs a property to aim at"):
+        task.sample(1, seed=0, targets={}, guidance=1.0)
+    with pytest.raises(ConfigError, match="`sizes` must hold 2 numbers of atoms, got 1"):
+        task.sample(2, seed=0, sizes=[3])
+    with pytest.raises(ConfigError, match="`model_params.num_context` must be 2 .two for each.*, got 5"):
+        conditional_task(model_params={"num_context": 5})
+
+
+def test_training_on_a_property_lets_it_be_chosen() -> None:
+    # Two kinds of pairs, short and long; the property says which. After training the target decides.
+    rng = np.random.default_rng(0)
+    num, length = 64, np.tile([1.0, 3.0], 32)
+    axis = rng.normal(size=(num, 3))
+    axis *= (length / np.linalg.norm(axis, axis=1))[:, None] / 2
+    pos = torch.from_numpy(np.stack([axis, -axis], axis=1).reshape(-1, 3)).float()
+    data = Data(z=torch.ones(2 * num, dtype=torch.int64), pos=pos)
+    data.batch, data.ptr = torch.arange(num).repeat_interleave(2), torch.arange(0, 2 * num + 1, 2)
+    data.num_graphs, data.record_index = num, torch.arange(num)
+    data.y = torch.from_numpy(length).float()[:, None]
+    statistics = fit_statistics(data.z, data.batch) | fit_properties(["length"], data.y, data.ptr.diff())
+    task = make_task(statistics=statistics, model_params={"num_hidden": 24, "num_layers": 2})
+    optimizer = torch.optim.Adam(task.parameters(), lr=5e-3)
+    torch.manual_seed(0)
+    for _ in range(150):
+        optimizer.zero_grad()
+        task.training_loss(data).backward()
+        torch.nn.utils.clip_grad_norm_(task.parameters(), 1.0)
+        optimizer.step()
+
+    def lengths(target: float) -> np.ndarray:
+        drawn = task.sample(24, seed=1, sizes=2, targets={"length": target}).molecules
+        return np.array([np.linalg.norm(m.pos[0] - m.pos[1]) for m in drawn])
+
+    assert np.median(lengths(1.0)) < 1.5 < 2.5 < np.median(lengths(3.0))

@@ -16,7 +16,7 @@ from geograph import models
 from geograph.errors import ConfigError, DataError
 from geograph.training.checkpoint import load_checkpoint, save_checkpoint
 from geograph.training.provenance import flatten, json_safe, md5_of, run_tags
-from geograph.training.serving import batch_from_table, predictor
+from geograph.training.serving import predictor
 from geograph.training.tracking import (
     Tracker,
     TrackingWarning,
@@ -129,9 +129,10 @@ def check_model(uri: str, model_uri: str, checkpoint: Path) -> None:
         info = mlflow.models.get_model_info(model_uri)
     finally:
         mlflow.set_tracking_uri(None)
-    assert info.signature.inputs.input_names() == ["z", "pos", "edge_index"]
+    assert info.signature.inputs.input_names() == ["z", "pos", "molblock", "xyz", "smiles", "edge_index"]
+    assert info.signature.outputs.input_names() == ["energy_ev"]
     table = table_of([4, 5])
-    predicted = predictor(load_checkpoint(checkpoint).task).predict(table)["prediction"].tolist()
+    predicted = predictor(load_checkpoint(checkpoint).task).predict(table)[["energy_ev"]].to_numpy().tolist()
     expected = load_checkpoint(checkpoint).task.predict(molecule_batch([4, 5]))
     assert torch.tensor(predicted, dtype=torch.float64) == pytest.approx(expected.detach(), rel=1e-6)
 
@@ -200,28 +201,3 @@ def test_flatten_and_json_values() -> None:
         "b": [1.0],
         "c": "x",
     }
-
-
-def test_table_needs_its_columns() -> None:
-    with pytest.raises(ConfigError, match="the table must have the column `pos`, got z"):
-        batch_from_table({"z": [[1]]}, ("z", "pos"))
-    with pytest.raises(ConfigError, match="row 0: `pos` must have 2 entries like `z`, got 1"):
-        batch_from_table({"z": [[1, 1]], "pos": [[[0.0, 0.0, 0.0]]]}, ("z", "pos"))
-
-
-def test_table_becomes_a_batch() -> None:
-    columns = {"p4": [[[1.0, 0.0, 0.0, 1.0]] * 2, [[2.0, 0.0, 0.0, 1.0]]]}
-    batch = batch_from_table(columns, ("p4", "is_beam"))
-    assert batch.edge_index.tolist() == [[1, 0], [0, 1]]
-    assert (batch.ptr.tolist(), batch.edge_ptr.tolist()) == ([0, 2, 3], [0, 1, 2, 2])
-    assert (batch.is_beam.tolist(), batch.num_graphs) == ([0, 0, 0], 2)
-    columns["edge_index"] = [[[0, 1], [1, 0]], [[], []]]
-    assert batch_from_table(columns, ("p4",)).edge_index.tolist() == [[1, 0], [0, 1]]
-
-
-def test_model_without_node_fields_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save_checkpoint(tmp_path / "best.pt", tiny_task())
-    odd = models.ModelSpec("tiny", models.MODELS["tiny"].build, "E(3)", ("state",), True, "graph")
-    monkeypatch.setitem(models.MODELS, "tiny", odd)
-    with pytest.raises(ConfigError, match="the model tiny reads state and cannot predict from a table"):
-        predictor(load_checkpoint(path).task)

@@ -14,11 +14,15 @@ template <typename T> struct Array {  // exactly so many entries on the heap: on
   T *get() { return data.get(); }
 };
 
-template <typename T> void run(long hidden, long messages, long head, long scalars, bool gate, bool length, int relu) {
-  const std::vector<long> sizes{0, 1, 5, 0, 71, 2};
+struct Graph {
+  long nodes;
+  std::vector<int64_t> source, ptr;
+};
+
+Graph complete() {
   std::vector<int64_t> source, ptr{0};
   long start = 0;
-  for (long size : sizes) {
+  for (long size : {0, 1, 5, 0, 71, 2}) {
     for (long i = 0; i < size; ++i) {
       for (long j = 0; j < size; ++j)
         if (i != j) source.push_back(start + j);
@@ -26,7 +30,23 @@ template <typename T> void run(long hidden, long messages, long head, long scala
     }
     start += size;
   }
-  const long nodes = start, edges = source.size(), h = gg::padded<T>(hidden), m = gg::padded<T>(messages),
+  return {start, source, ptr};
+}
+
+Graph scattered(long nodes, long most) {  // edges from anywhere, and one node with many
+  std::vector<int64_t> source, ptr{0};
+  for (long i = 0; i < nodes; ++i) {
+    const long degree = i == nodes / 3 ? 40 * most : std::rand() % (most + 1);
+    for (long k = 0; k < degree; ++k) source.push_back(std::rand() % nodes);
+    ptr.push_back(source.size());
+  }
+  return {nodes, source, ptr};
+}
+
+template <typename T>
+void run(const Graph &graph, long hidden, long messages, long head, long scalars, bool gate, bool length, int relu) {
+  const std::vector<int64_t> &source = graph.source, &ptr = graph.ptr;
+  const long nodes = graph.nodes, edges = source.size(), h = gg::padded<T>(hidden), m = gg::padded<T>(messages),
              p = gg::padded<T>(head);
   gg::Shape s{nodes, edges, hidden, scalars, messages, head};
   Array<T> target(nodes * h, .5), from(nodes * h, .5), e(edges * scalars, 1), we(hidden * scalars, .5),
@@ -56,11 +76,14 @@ template <typename T> void run(long hidden, long messages, long head, long scala
 }
 
 int main() {
-  run<float>(72, 72, 72, 2, true, true, 1);
-  run<float>(64, 64, 0, 33, true, false, 0);
-  run<float>(33, 17, 5, 12, true, true, 0);
-  run<double>(33, 17, 5, 12, false, true, 0);
-  run<double>(16, 8, 0, 1, false, true, 1);
-  run<float>(1, 1, 1, 1, true, true, 0);
+  const Graph graph = complete();
+  run<float>(graph, 72, 72, 72, 2, true, true, 1);
+  run<float>(graph, 64, 64, 0, 33, true, false, 0);
+  run<float>(graph, 33, 17, 5, 12, true, true, 0);
+  run<double>(graph, 33, 17, 5, 12, false, true, 0);
+  run<double>(graph, 16, 8, 0, 1, false, true, 1);
+  run<float>(graph, 1, 1, 1, 1, true, true, 0);
+  run<double>(scattered(900, 36), 130, 8, 4, 2, true, true, 0);
+  run<float>(scattered(500, 60), 40, 24, 0, 1, false, true, 1);
   std::puts("clean");
 }

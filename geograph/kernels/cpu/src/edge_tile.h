@@ -32,6 +32,10 @@ template <typename T> T *aligned(std::vector<T> &keep, size_t count) {
   auto address = reinterpret_cast<uintptr_t>(keep.data());
   return keep.data() + (64 - address % 64) % 64 / sizeof(T);
 }
+// Fetch a row that will be read (or, with 1, changed) soon.
+template <int Change = 0, typename T> GG_INLINE void prefetch(const T *row, long width) {
+  for (long n = 0; n < width; n += 64 / sizeof(T)) __builtin_prefetch(row + n, Change, 2);
+}
 // Rows of tile buffers are skewed, so that a column of panels does not fall into few cache sets.
 template <typename T> constexpr long skewed(long n) { return padded<T>(n) + L<T>; }
 
@@ -161,6 +165,7 @@ template <typename T, bool Relu> struct Tile {
     for (long r = 0; r < rows; ++r) {
       const T *t = a.target + node[r] * h, *f = a.source + from[r] * h;
       T *z = z1 + r * lh;
+      if (first + r + kTile < s.edges) prefetch(a.source + a.edge_source[first + r + kTile] * h, h);
       if (s.scalars > kFewScalars) {
         for (long n = 0; n < h; n += L<T>) store(z + n, load(t + n) + load(f + n));
         continue;
