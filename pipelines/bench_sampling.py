@@ -55,7 +55,7 @@ class Sampling:
     num_steps: int
     quick_steps: int
     minimum: int
-    num_molecules: int = 10
+    num_molecules: int = 8
     num_quick: int = 2
     params: tuple[tuple[str, int], ...] = (("num_hidden", 128), ("num_layers", 5))
 
@@ -71,8 +71,8 @@ class Sampling:
 
 
 SAMPLINGS = (
-    Sampling("sampling-1000", 1000, 10, minimum=1, num_molecules=10),
-    Sampling("sampling-50", 50, 5, minimum=3, num_molecules=32),
+    Sampling("sampling-1000", 1000, 10, minimum=1),
+    Sampling("sampling-50", 50, 5, minimum=2, num_molecules=32),
 )
 
 

@@ -86,7 +86,7 @@ def sections(rows: Sequence[Row]) -> list[tuple[str, tuple[Column, ...], list[Ro
     """Divide the rows by kind: title, columns, rows of each that is not empty."""
     kinds = {"sampling": _SAMPLING, "scaling": _SCALING, "loader": _LOADER}
     models = [row for row in rows if not row["case"].startswith(tuple(kinds))]
-    named = [("models", _MODELS, models)]
+    named: list[tuple[str, tuple[Column, ...], list[Row]]] = [("models", _MODELS, models)]
     for kind, columns in kinds.items():
         named.append((kind, columns, [row for row in rows if row["case"].startswith(kind)]))
     return [(title, columns, part) for title, columns, part in named if part]

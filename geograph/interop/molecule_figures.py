@@ -22,6 +22,7 @@ _SYMBOLS = {number: symbol for symbol, number in SYMBOL_NUMBERS.items()}
 _MUST_HOLD = (
     "stable", "valid", "connected", "valency_stable", "perceived_valid", "perceived_connected",
 )  # fmt: skip
+_NOT_RELAXED = Strain(None, None, "")
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,7 @@ def make_rows(
             "perceived_valid": not one.reason,
             "perceived_connected": one.is_connected,
         }
-        relaxation = strains.get(index)
-        failed = [name for name in _MUST_HOLD if not values[name]]
-        failed += ["strain"] if relaxation is not None and relaxation.reason else []
+        relaxation = strains.get(index, _NOT_RELAXED)
         rows.append(
             MoleculeRow(
                 id=molecule.id or str(index),
@@ -106,9 +105,13 @@ def make_rows(
                 novel=smiles not in known[0] if known and smiles else None,
                 perceived_novel=one.smiles not in known[1] if known and one.smiles else None,
                 posebusters=not checks[index] if index in checks else None,
-                strain_kcal_per_mol=relaxation.kcal_per_mol if relaxation else None,
-                rmsd_angstrom=relaxation.rmsd_angstrom if relaxation else None,
-                failed=(*failed, *checks.get(index, ())),
+                strain_kcal_per_mol=relaxation.kcal_per_mol,
+                rmsd_angstrom=relaxation.rmsd_angstrom,
+                failed=(
+                    *(name for name in _MUST_HOLD if not values[name]),
+                    *(["strain"] if relaxation.reason else []),
+                    *checks.get(index, ()),
+                ),
             )
         )
     return rows

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import math
+import re
 import shutil
 import tempfile
 import zipfile
@@ -25,6 +28,8 @@ _ASE_SUFFIXES = (".xyz", ".extxyz", ".db", ".json", ".traj", ".pdb", ".cif", ".g
 _DIMENSION = slice(20, 22)
 #: Column of the counts line that holds the version, and the lines of the header before it.
 _VERSION, _HEADER_LINES = slice(33, 39), 3
+#: A data field: its name in angle brackets, and the line after it.
+_FIELD = re.compile(r"^>[^\n]*<(?P<name>[^>\n]+)>[^\n]*\n(?P<value>[^\n]*)$", re.MULTILINE)
 _NOT_FINITE = {"nan", "-nan", "inf", "-inf", "+inf"}
 
 
@@ -34,8 +39,9 @@ def read_molecule_files(
     """Read all molecules of one or several files, in order.
 
     SDF (`.sdf`, `.sd`, `.mol`) is read with all its hydrogens and without sanitisation, so that no molecule
-    is lost; its bonds are ignored. Every other suffix is left to ASE (xyz, extended xyz, `.db`, ...). The
-    members of a `.zip` are read in the order of their names, hidden ones left out; `.gz` is unpacked.
+    is lost; its bonds are ignored, numbers in its data fields are properties. Every other suffix is left to
+    ASE (xyz, extended xyz, `.db`, ...). The members of a `.zip` are read in the order of their names, hidden
+    ones left out; `.gz` is unpacked.
 
     Parameters
     ----------
@@ -103,9 +109,12 @@ def _read_ase(path: Path, source: str, name: str, on_error: OnError) -> Iterator
     is_known = path.suffix.lower() in _ASE_SUFFIXES
     some = False
     try:
-        for molecule in read_atoms(path, on_error=on_error if is_known else None):
+        found = read_atoms(
+            path, default_id=lambda place: f"{name}:{place}", on_error=on_error if is_known else None
+        )
+        for molecule in found:
             some = True
-            yield replace(molecule, id=f"{name}:{molecule.id}")
+            yield molecule
     except DataError as error:
         if is_known or some:
             raise
@@ -188,7 +197,19 @@ def _molecule_of_block(block: str, default_id: str) -> Molecule:
         raise DataError(
             "RDKit cannot read the record", remedy="check its counts line, elements and coordinates"
         )
-    return Molecule(z=parsed[0], pos=parsed[1], id=lines[0].strip() or default_id)
+    properties, smiles = _data_fields(block.split("M  END", 1)[1])
+    return Molecule(parsed[0], parsed[1], properties, id=lines[0].strip() or default_id, smiles=smiles)
+
+
+def _data_fields(text: str) -> tuple[dict[str, float], str]:
+    """Return the finite numbers among the data fields of an SDF record, and its field `smiles`."""
+    fields = {match["name"]: match["value"].strip() for match in _FIELD.finditer(text)}
+    properties = {}
+    for name, value in fields.items():
+        with contextlib.suppress(ValueError):
+            if math.isfinite(float(value)):
+                properties[name] = float(value)
+    return properties, fields.get("smiles", "")
 
 
 def _with_unique_ids(molecules: list[Molecule]) -> list[Molecule]:

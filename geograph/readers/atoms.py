@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,13 +52,15 @@ def read_atoms(
     format: str | None = None,
     rename: Mapping[str, str] | None = None,
     require: Collection[str] | None = None,
+    default_id: Callable[[str | int], str] = str,
     on_error: OnError | None = None,
 ) -> Iterator[Molecule]:
     """Molecules of a file that ASE can read, in its order, positions in angstrom.
 
     Properties are the scalar results of a calculator and the numbers among the keys of a frame or the data
     of a row. Where the unit is known (ASE results in eV, databases that tell their units) the value is
-    converted and the name gets the unit; other values and names stay as they are in the file.
+    converted and the name gets the unit; other values and names stay as they are in the file. Texts called
+    `id` and `smiles` are the identifier and the SMILES of a record.
 
     Parameters
     ----------
@@ -70,6 +73,8 @@ def read_atoms(
     require
         Properties that must be there and finite; None means that all that are there must be finite. What is
         not required is left out of the record where it is not finite.
+    default_id
+        Makes the identifier of a record that has none, from its place (its id in a database).
     on_error
         Called with every broken record, which is then left out; without it the first one raises.
 
@@ -91,9 +96,9 @@ def read_atoms(
     for record, load in pending:
         try:
             molecule = load()
-            molecule = replace(
-                molecule, properties={names.get(k, k): v for k, v in molecule.properties.items()}
-            )
+            properties = {names.get(k, k): v for k, v in molecule.properties.items()}
+            place = record.removeprefix("id ") if isinstance(record, str) else record
+            molecule = replace(molecule, properties=properties, id=molecule.id or default_id(place))
             molecule = finite_properties(molecule, require)
         except DataError as error:
             report(DataError(error.what, source=source, record=record, remedy=error.remedy), on_error)
@@ -132,23 +137,24 @@ def _fails(error: DataError) -> Callable[[], Molecule]:
     return load
 
 
-def _molecule(atoms: Atoms, extra: Mapping[str, Any], record: str | int, scale: float = 1.0) -> Molecule:
+def _molecule(atoms: Atoms, extra: Mapping[str, Any], scale: float = 1.0) -> Molecule:
     results = dict(atoms.calc.results) if atoms.calc is not None else {}
     properties: dict[str, float] = {}
-    for name, value in {**atoms.info, **extra}.items():
+    given = {**atoms.info, **extra}
+    for name, value in given.items():
         if _is_scalar(value):
             properties[name] = float(np.asarray(value).reshape(()))
     for name, value in results.items():
         if _is_scalar(value):
             ours, converted = with_unit(name, float(np.asarray(value).reshape(())), _ASE_UNITS.get(name))
             properties[ours] = converted
-    smiles = atoms.info.get("smiles", "")
+    texts = {name: value for name, value in given.items() if isinstance(value, str)}
     return Molecule(
         np.asarray(atoms.numbers, dtype=np.int64),
         np.asarray(atoms.positions, dtype=np.float64) * scale,
         properties,
-        id=str(record),
-        smiles=smiles if isinstance(smiles, str) else "",
+        id=texts.get("id", ""),
+        smiles=texts.get("smiles", ""),
         is_periodic=bool(np.any(atoms.pbc)),
     )
 
@@ -167,7 +173,7 @@ def _xyz_records(source: Path) -> Iterator[_Pending]:
     try:
         with open_with_compression(str(source), "rt") as stream:
             for index, frame in enumerate(split_frames(stream.readline)):
-                yield index, _fails(frame) if isinstance(frame, DataError) else _XyzFrame(frame, index)
+                yield index, _fails(frame) if isinstance(frame, DataError) else _XyzFrame(frame)
     except _PARSE_ERRORS as error:
         if isinstance(error, DataError):
             raise
@@ -177,8 +183,8 @@ def _xyz_records(source: Path) -> Iterator[_Pending]:
 class _XyzFrame:
     """One frame of an (extended) xyz file, parsed on call."""
 
-    def __init__(self, lines: list[str], index: int) -> None:
-        self._lines, self._index = lines, index
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
 
     def __call__(self) -> Molecule:
         from ase.io.extxyz import read_xyz
@@ -191,7 +197,7 @@ class _XyzFrame:
             raise self._unknown(error) from error
         except (*_PARSE_ERRORS, StopIteration) as error:
             raise _unreadable(error) from error
-        return _molecule(atoms, {}, self._index)
+        return _molecule(atoms, {})
 
     def _unknown(self, error: KeyError) -> DataError:
         symbol = str(error.args[0]) if error.args else ""
@@ -236,8 +242,9 @@ class _DatabaseRow:
             raise _unreadable(error) from error
         units = self._metadata.get("_property_unit_dict", {})
         scalars = {k: float(np.asarray(v).reshape(())) for k, v in labels.items() if _is_scalar(v)}
-        extra = dict(with_unit(name, value, units.get(name)) for name, value in scalars.items())
-        return _molecule(atoms, extra, int(self._row.id), _DISTANCE_UNITS[unit])
+        extra: dict[str, Any] = {name: labels[name] for name in ("id", "smiles") if name in labels}
+        extra |= dict(with_unit(name, value, units.get(name)) for name, value in scalars.items())
+        return _molecule(atoms, extra, _DISTANCE_UNITS[unit])
 
 
 def _other_records(source: Path, kind: str) -> Iterator[_Pending]:
@@ -247,7 +254,7 @@ def _other_records(source: Path, kind: str) -> Iterator[_Pending]:
     index = 0
     try:
         for index, atoms in enumerate(iread(str(source), index=":", format=kind)):
-            yield index, _AtomsRecord(atoms, index)
+            yield index, partial(_molecule, atoms, {})
         index += 1
     except UnknownFileTypeError as error:
         raise DataError(
@@ -255,13 +262,3 @@ def _other_records(source: Path, kind: str) -> Iterator[_Pending]:
         ) from error
     except (*_PARSE_ERRORS, ParseError) as error:
         yield index, _fails(_unreadable(error))
-
-
-class _AtomsRecord:
-    """One `ase.Atoms`, turned into a record on call."""
-
-    def __init__(self, atoms: Atoms, index: int) -> None:
-        self._atoms, self._index = atoms, index
-
-    def __call__(self) -> Molecule:
-        return _molecule(self._atoms, {}, self._index)

@@ -40,9 +40,7 @@ def test_part_of_qm9_goes_where_the_published_split_has_it():
     numbers = np.array([ids["test"][5], ids["train"][7], ids["val"][0], ids["train"][2]])
     split = edm_split_of(numbers, excluded)
     assert (split.train.tolist(), split.val.tolist(), split.test.tolist()) == ([1, 3], [2], [0])
-    with pytest.raises(
-        DataError, match="record 1: molecule 3054 is in no part of the published split; "
-    ):
+    with pytest.raises(DataError, match="record 1: molecule 3054 is in no part of the published split; "):
         edm_split_of(np.array([4000, 3054]), excluded)
 
 

@@ -189,3 +189,20 @@ def test_unknown_suffix_is_refused(tmp_path: Path) -> None:
         ConfigError, match=r"`path` must end in one of \.sdf, \.xyz, \.extxyz, \.db, got 'a\.pdb'"
     ):
         write_molecules(tmp_path / "a.pdb", [water()])
+
+
+@pytest.mark.parametrize("suffix", ["sdf", "extxyz", "db"])
+def test_identity_and_properties_come_back_through_our_reader(tmp_path: Path, suffix: str) -> None:
+    pos = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.9584]])
+    written = [
+        Molecule(np.array([8, 1]), pos, {"gap_ev": 4.25, "target_gap_ev": -1e-7}, id="007", smiles="[OH]"),
+        Molecule(np.array([7, 1]), pos, {"gap_ev": 0.1}, id="an id"),
+        Molecule(np.array([9, 1]), pos),
+    ]
+    path = tmp_path / f"small.{suffix}"
+    write_molecules(path, written)
+    found = read_molecule_files(path)
+    assert [m.id for m in found[:2]] == ["007", "an id"]
+    assert found[2].id == ("small.db:3" if suffix == "db" else f"small.{suffix}:2")
+    assert [dict(m.properties) for m in found] == [dict(m.properties) for m in written]
+    assert [m.smiles for m in found] == [m.smiles for m in written]

@@ -8,6 +8,7 @@
 namespace gg {
 
 constexpr long kTile = 48;    // edges in a tile, a multiple of kRows
+constexpr long kCached = 4L << 20;  // rows of sources that take more bytes are fetched ahead of their use
 constexpr long kFewScalars = 8;  // up to so many edge scalars are multiplied one by one
 
 struct Shape {
@@ -121,6 +122,7 @@ template <typename T, bool Relu> struct Tile {
   const Args<T> &a;
   const Packed<T> &w;
   const long h, m, p, lh, lm, lp, lk;
+  const bool is_far;
   std::vector<T> keep;
   std::vector<T> plain_edge;  // edge weights as rows, where they are multiplied one by one
   T *z1, *slope1, *z2, *slope2, *gated, *z3, *slope3, *grad_m, *grad_z1, *grad_z3, *grad_e;
@@ -129,7 +131,8 @@ template <typename T, bool Relu> struct Tile {
 
   Tile(const Shape &s, const Args<T> &a, const Packed<T> &w, bool wants_backward)
       : s(s), a(a), w(w), h(padded<T>(s.hidden)), m(padded<T>(s.messages)), p(padded<T>(s.head)),
-        lh(skewed<T>(s.hidden)), lm(skewed<T>(s.messages)), lp(skewed<T>(s.head)), lk(padded<T>(s.scalars)) {
+        lh(skewed<T>(s.hidden)), lm(skewed<T>(s.messages)), lp(skewed<T>(s.head)), lk(padded<T>(s.scalars)),
+        is_far(s.nodes * h * long(sizeof(T)) > kCached) {
     const long wide = wants_backward ? kTile : 0;
     T *at = aligned(keep, kTile * (lh + lm + lp) + wide * (2 * lh + 3 * lm + 2 * lp + lk));
     auto take = [&](long count) { T *here = at; at += count; return here; };
@@ -165,7 +168,7 @@ template <typename T, bool Relu> struct Tile {
     for (long r = 0; r < rows; ++r) {
       const T *t = a.target + node[r] * h, *f = a.source + from[r] * h;
       T *z = z1 + r * lh;
-      if (first + r + kTile < s.edges) prefetch(a.source + a.edge_source[first + r + kTile] * h, h);
+      if (is_far && first + r + kTile < s.edges) prefetch(a.source + a.edge_source[first + r + kTile] * h, h);
       if (s.scalars > kFewScalars) {
         for (long n = 0; n < h; n += L<T>) store(z + n, load(t + n) + load(f + n));
         continue;
