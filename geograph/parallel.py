@@ -35,8 +35,7 @@ def run_chunks(
     """Call `function(*job)` for every job and return the results in the order of the jobs.
 
     The work is split by `jobs` alone, so the results do not depend on `num_workers`. Every worker is a
-    fresh process with one thread, also when there is one of them: libraries that choose their
-    number of threads at import then behave alike.
+    fresh process with one thread; a single worker is this process.
 
     Parameters
     ----------

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from geograph.diffusion.molecules import Samples
-from geograph.diffusion.samplers import build_sampler, time_grid
+from geograph.diffusion.samplers import build_sampler
+from geograph.diffusion.time_grids import time_grid
 from geograph.interop.molecule_metrics import evaluate_molecules
 from geograph.tasks.generation import GenerationTask
 from pipelines.figures_molecules import QUALITIES
