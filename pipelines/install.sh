@@ -23,9 +23,7 @@ pip $(grep -E '^(torch|setuptools|wheel)==' requirements.lock)
 say "3/6 the other packages (about 150)"
 rest=$(mktemp)
 trap 'rm -f "$rest"' EXIT
-left_out='torch-scatter'  # built below
-[ "$(uname -s)" = Linux ] || left_out="$left_out|triton"  # there are packages of it for Linux alone
-grep -vE "^($left_out)==" requirements.lock > "$rest"
+grep -vE '^torch-scatter==' requirements.lock > "$rest"
 pip -r "$rest" | grep --line-buffered -E '^(Collecting|Downloading|Installing|Successfully|ERROR|error)' || {
     # grep finds nothing where everything is installed already; pip says what went wrong where it did not work
     pip -q -r "$rest"

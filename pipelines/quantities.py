@@ -16,4 +16,5 @@ def split_unit(target: str) -> tuple[str, str]:
 def unit_symbol(unit: str) -> str:
     """Write a unit as people do: `ev` -> eV, `kcal_mol` -> kcal/mol."""
     symbols = {"ev": "eV", "kcal_mol": "kcal/mol", "debye": "D", "cal_per_mol_k": "cal/(mol K)", "ghz": "GHz"}
+    symbols |= {"bohr2": "bohr²", "bohr3": "bohr³"}
     return symbols.get(unit, unit)

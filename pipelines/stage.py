@@ -48,8 +48,9 @@ def main(run: Callable[[Params, str], None]) -> None:
     try:
         app()
     finally:
-        # At its end the interpreter visits every object that is not frozen, for seconds.
-        gc.freeze()
+        # At its end the interpreter visits every object that is not frozen, for seconds. Triton must be
+        # visited: else it prints all that it holds as leaked.
+        (gc.unfreeze if "triton" in sys.modules else gc.freeze)()
 
 
 def _settle() -> None:

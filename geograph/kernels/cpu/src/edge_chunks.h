@@ -100,9 +100,10 @@ template <typename T> struct Slot {
   }
   // Take the gradients of z1 of a tile.
   void take(const T *z1, long ld, long edge, long count, long h) {
-    for (long r = 0; r < count; ++r) {
-      if (is_private) add(source + (from[edge + r] - range.low) * h, z1 + r * ld, h);
-      else std::copy(z1 + r * ld, z1 + r * ld + h, rows + (edge + r - first) * h);
+    if (is_private) {
+      for (long r = 0; r < count; ++r) add(source + (from[edge + r] - range.low) * h, z1 + r * ld, h);
+    } else {
+      for (long r = 0; r < count; ++r) std::copy(z1 + r * ld, z1 + r * ld + h, rows + (edge + r - first) * h);
     }
   }
   // Sort the edges of the chunk by the block of their source, in order within each.
