@@ -94,23 +94,25 @@ class Chain:
         task = GenerationTask(model_params=dict(job.case.params), statistics=statistics)
         self.task = task.to(job.device)
 
-    def run(self, num_steps: int) -> None:
-        """Generate the molecules.
+    def run(self, count: int, num_steps: int) -> None:
+        """Generate so many molecules.
 
         Raises
         ------
         SubjectError
             If one of them was lost.
         """
-        count = self.job.num_graphs
         with use_backend(self.job.name):
             samples = self.task.sample(count, 0, sizes=_NUM_ATOMS, num_steps=num_steps, batch_size=count)
         if samples.failures:
             raise SubjectError(str(samples.failures[0]))
 
     def first(self) -> tuple[float | None, tuple[float, float]]:
-        """Peak memory in MB of a run above what the process held, and its times; a short run comes before."""
-        self.run(_WAKING_STEPS)
+        """Peak memory in MB of a run above what the process held, and its times.
+
+        One molecule comes before, so that what a process loads once does not count.
+        """
+        self.run(1, _WAKING_STEPS)
         reset_peak_memory()
         before = peak_memory_mb()
         times = self.round()
@@ -118,7 +120,7 @@ class Chain:
 
     def round(self) -> tuple[float, float]:
         """Seconds of one evaluation of the network with all that a step needs besides, and of the run."""
-        taken = seconds(lambda: self.run(self.num_steps), self.job.device)
+        taken = seconds(lambda: self.run(self.job.num_graphs, self.num_steps), self.job.device)
         return taken / (self.num_steps + 1), taken
 
 

@@ -86,7 +86,12 @@ def test_stage_samples(generator: Params) -> None:
     assert {"molecule_stability", "train_molecule_stability", "num_failed", "ms_per_item"} <= metrics.keys()
     names = {path.name for path in Path("samples/molecules-edm").iterdir()}
     tables = {f"molecules.{suffix}" for suffix in ("sdf", "extxyz", "csv", "parquet")}
-    assert names == tables | {"page.html", "report.json", "grid.png", "distributions.png"}
+    pictures = {"grid.png", "distributions.png", "quality.png"}
+    assert names == tables | pictures | {"page.html", "report.json"}
+    quality = Path("plots/quality/molecules-edm.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in quality[1:]] == [
+        [sampler, steps] for sampler in ("ancestral", "dpm-solver++") for steps in ("4", "2")
+    ]
     assert len(read_molecule_files(Path("samples/molecules-edm/molecules.extxyz"))) == 3
 
 

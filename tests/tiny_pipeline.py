@@ -53,7 +53,14 @@ def params_of(**changes: Any) -> Params:
         "tracking": {"enabled": False},
         "data": {"nbody": NBODY, "molecules": MOLECULES},
         "runs": {"nbody-egnn": NBODY_RUN, "molecules-edm": EDM_RUN},
-        "sample": {"molecules-edm": {"num_molecules": 3, "batch_size": 2, "num_steps": 5}},
+        "sample": {
+            "molecules-edm": {
+                "num_molecules": 3,
+                "batch_size": 2,
+                "num_steps": 5,
+                "quality": {"samplers": ["ancestral", "dpm-solver++"], "steps": [4, 2], "num_molecules": 2},
+            }
+        },
     }
     return Params.model_validate(content | changes)
 
