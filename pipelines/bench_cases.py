@@ -162,7 +162,7 @@ CASES = (
     Case("LorentzNet", "lorentznet", jet_sizes, jets, 32, 4, {"num_hidden": 72, "num_layers": 6}),
     Case("CGENN n-body", "cgenn-nbody", five_each, particles, 100, 20, {"num_hidden": 28, "num_layers": 3}),
     Case(
-        "CGENN top", "cgenn-lorentz", jet_sizes, jets, 4, 1,
+        "CGENN top", "cgenn-lorentz", jet_sizes, jets, 8, 1,
         {"num_hidden": 72, "num_multivectors": 8, "num_layers": 4},
     ),
 )  # fmt: skip

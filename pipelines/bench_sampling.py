@@ -72,7 +72,7 @@ class Sampling:
 
 SAMPLINGS = (
     Sampling("sampling-1000", 1000, 10, minimum=1),
-    Sampling("sampling-50", 50, 5, minimum=2, num_molecules=32),
+    Sampling("sampling-50", 50, 5, minimum=1, num_molecules=32),
 )
 
 
