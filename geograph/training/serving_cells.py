@@ -50,7 +50,20 @@ def parsed_list(cell: Any, row: int, column: str) -> list[Any]:
         cell = cell.tolist()
     if not isinstance(cell, list | tuple):
         raise ConfigError(f"row {row}: the column `{column}` must hold a list, got {cell!r}.")
-    return list(cell)
+    return [_unquoted(entry) for entry in cell]
+
+
+def _unquoted(value: Any) -> Any:
+    """Turn texts of numbers into numbers: MLflow makes texts of them, where all rows have the same shape."""
+    if isinstance(value, list | tuple):
+        return [_unquoted(entry) for entry in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        number = json.loads(value)
+    except json.JSONDecodeError:
+        return value
+    return number if isinstance(number, int | float) else value
 
 
 def molecule_columns(columns: Mapping[str, Sequence[Any]], seed: int = DEFAULT_SEED) -> dict[str, list[Any]]:

@@ -21,7 +21,12 @@ from geograph.tasks import Task, build_task
 from geograph.training.checkpoint import load_checkpoint, save_checkpoint
 from geograph.training.serving import _load_pyfunc as load_pyfunc
 from geograph.training.serving import batch_from_table, predictor, rows_from_batch
-from geograph.training.tracking.model import pyfunc_arguments, requirements, signature_of
+from geograph.training.tracking.model import (
+    input_example,
+    pyfunc_arguments,
+    requirements,
+    signature_of,
+)
 
 NAMES = ["energy_ev", "gap_ev"]
 STATISTICS: dict[str, Any] = {
@@ -84,6 +89,37 @@ def test_mlflow_models_predict_reads_csv_and_json(tmp_path: Path) -> None:
         found = pd.DataFrame(json.loads(Path(out).read_text())["predictions"])
         assert list(found.columns) == NAMES
         assert found.to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-6)
+
+
+def tagger(kind: str) -> Task:
+    if kind == "molecule":
+        return property_task()
+    params = {"jet": {"num_hidden": 8, "num_layers": 1, "num_outputs": 2}, "nbody": {"num_hidden": 8}}[kind]
+    if kind == "nbody":
+        return build_task(
+            "trajectory", model="egnn-dynamics", model_params=params, statistics={"linear_time": 1.0}
+        )
+    statistics = {"class_names": ["a", "b"], "class_counts": [1, 1]}
+    return build_task("classification", model="lorentznet", model_params=params, statistics=statistics)
+
+
+@pytest.mark.parametrize("kind", ["molecule", "jet", "nbody"])
+def test_serving_example_passes_as_mlflow_checks_it(kind: str) -> None:
+    """What MLflow does with the example when it logs a model: to JSON, back, through the schema, predict."""
+    from mlflow.models.utils import _enforce_schema, convert_input_example_to_serving_input
+    from mlflow.pyfunc.scoring_server import infer_and_parse_data
+    from mlflow.pyfunc.utils.serving_data_parser import is_unified_llm_input
+
+    task, batch = tagger(kind).eval(), make_batch(kind, 2, seed=0)
+    schema, example = signature_of(task).inputs, input_example(task, batch)
+    text = convert_input_example_to_serving_input(example)
+    assert text is not None
+    assert not is_unified_llm_input(json.loads(text))
+    served = _enforce_schema(infer_and_parse_data(json.loads(text), schema), schema)
+    found = predictor(task).predict(served)
+    with torch.no_grad():
+        expected = predictor(task).predict(pd.DataFrame(example))
+    pd.testing.assert_frame_equal(found, expected)
 
 
 def test_schema_lets_lists_and_text_pass() -> None:

@@ -26,10 +26,11 @@ def mol_block() -> str:
         {"z": [json.dumps(Z)], "pos": [json.dumps(POS)]},
         {"z": [np.array(Z)], "pos": [np.array(POS)], "smiles": ["ignored"]},
         {"z": [None], "pos": [float("nan")], "xyz": [XYZ], "smiles": ["ignored"]},
+        {"z": [[str(z) for z in Z]], "pos": [[[str(x) for x in place] for place in POS]]},
         {"molblock": [mol_block()], "xyz": [""]},
         {"xyz": [XYZ.replace("\n", "\r\n")]},
     ],
-    ids=["lists", "JSON", "arrays", "xyz beside empty cells", "mol block", "other line ends"],
+    ids=["lists", "JSON", "arrays", "xyz beside empty cells", "texts", "mol block", "other line ends"],
 )
 def test_every_way_gives_the_same_molecule(columns: dict[str, list[Any]]) -> None:
     assert molecule_columns(columns) == {"z": [Z], "pos": [POS]}
