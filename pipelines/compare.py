@@ -40,9 +40,9 @@ _SAMPLE_METRICS = (
     "uniqueness",
     "novelty",
     "connected",
-    "bond_lengths_distance",
-    "bond_angles_distance",
-    "dihedral_angles_distance",
+    "bond_lengths_distance_angstrom",
+    "bond_angles_distance_degree",
+    "dihedral_angles_distance_degree",
     "num_failed",
 )
 _SAMPLE_PICTURES = {
