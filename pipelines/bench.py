@@ -37,8 +37,8 @@ from pipelines.bench_turns import Deadline, Result, measure
 _TIME_S, _QUICK_TIME_S = 555.0, 60.0
 #: Seconds that the rounds of one subject may take if they are more than the fewest.
 _SHARE_S, _QUICK_SHARE_S = 4.0, 0.3
-#: Seconds of one scaling series, and those that are left for the late peers.
-_SERIES_S, _LATE_S = 60.0, 90.0
+#: Seconds of one scaling series, and those that are left for the long cases and the late peers.
+_SERIES_S, _LATE_S = 75.0, 150.0
 #: Seconds that peers must leave for each case that is still to come, and for the rest.
 _RESERVE_S, _QUICK_RESERVE_S = 45.0, 3.0
 _NUM_LOADED, _NUM_QUICK_LOADED, _LOADER_EPOCHS = 10_000, 500, 5
@@ -195,15 +195,19 @@ def run(bench: Bench, only: str | None) -> None:
     """Run what was chosen."""
     cases, samplings, series = chosen(only)
     reserve_s = _QUICK_RESERVE_S if bench.is_quick else _RESERVE_S
-    # What is quick comes first, what is slow to start last: the clock then takes the least.
+    # What is quick comes first, what takes minutes (`is_long`) or is slow to start last: the clock then takes
+    # the least.
     if (only or "").lower() in "loader":
         bench.loader()
-    for number, case in enumerate(cases):
+    short = [case for case in cases if not case.is_long]
+    for number, case in enumerate(short):
         bench.case(case, reserve_s * (len(cases) - number - 1 + len(samplings) + len(series)))
     for sampling in samplings:
         bench.sampling(sampling)
     for line in series:
         bench.series(line)
+    for case in (case for case in cases if case.is_long):
+        bench.case(case)
     for case in sorted(cases, key=lambda case: case.model != "egnn"):
         bench.late(case)
 

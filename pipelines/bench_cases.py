@@ -107,6 +107,8 @@ class Case:
         Keyword parameters of the model.
     edges
         Makes (edge_index, edge_ptr) of graphs of these sizes.
+    is_long
+        Whether it takes minutes, because of its reference and of the padded layout.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Case:
     num_quick: int
     params: dict[str, Any] = field(default_factory=dict)
     edges: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = complete_graph_edges
+    is_long: bool = False
 
     def batch(self, num_graphs: int, device: str, *, is_padded: bool = False) -> Data:
         """Return the batch, the same on every call.
@@ -163,6 +166,6 @@ CASES = (
     Case("CGENN n-body", "cgenn-nbody", five_each, particles, 100, 20, {"num_hidden": 28, "num_layers": 3}),
     Case(
         "CGENN top", "cgenn-lorentz", jet_sizes, jets, 8, 1,
-        {"num_hidden": 72, "num_multivectors": 8, "num_layers": 4},
+        {"num_hidden": 72, "num_multivectors": 8, "num_layers": 4}, is_long=True,
     ),
 )  # fmt: skip

@@ -17,8 +17,9 @@ from pipelines.bench_process import Apart, Channel, Job, SubjectError
 _MAX_ROUNDS = 25
 #: A subject that has taken so many seconds is asked for no more rounds, whatever its minimum.
 _ENOUGH_S = 12.0
-#: A subject whose first run has taken so many seconds is asked for no rounds.
-_SLOW_S = 8.0
+#: A subject whose first run, slower than the others, has taken so many seconds is asked for one round only;
+#: beyond the second limit it is asked for none, and the first run counts.
+_SLOW_S, _ONCE_S = 8.0, 40.0
 
 
 class Deadline:
@@ -80,7 +81,7 @@ class _Runner:
             return
         self.result.peak_mb, times = answer
         self._is_slow = sum(times) > _SLOW_S and self.result.job.first_counts
-        if self._is_slow:
+        if self._is_slow and sum(times) > _ONCE_S:
             self.result.times.append(times)
 
     def round(self) -> None:
@@ -102,7 +103,7 @@ class _Runner:
 
     def wants_round(self, share_s: float) -> bool:
         rounds = len(self.result.times)
-        if self.result.error is not None or self._is_slow or rounds >= _MAX_ROUNDS:
+        if self.result.error is not None or rounds >= (1 if self._is_slow else _MAX_ROUNDS):
             return False
         if rounds and self.result.spent_s > _ENOUGH_S:
             return False

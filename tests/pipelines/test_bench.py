@@ -107,8 +107,13 @@ def test_what_cannot_run_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench_tables.errors(rows) == ["tiny, padded: no such luck"]
 
 
-@pytest.mark.parametrize(("first_counts", "rounds"), [(True, 1), (False, 3)])
-def test_what_is_slow_is_run_once(first_counts: bool, rounds: int) -> None:
+@pytest.mark.parametrize(
+    ("first_step_s", "first_counts", "rounds", "step_s"),
+    [(9.0, True, 1, 4.0), (9.0, False, 3, 4.0), (2.0, True, 3, 4.0), (60.0, True, 1, 60.0)],
+)
+def test_what_is_slow_has_one_round_and_what_is_very_slow_none(
+    first_step_s: float, first_counts: bool, rounds: int, step_s: float
+) -> None:
     class Slow:
         is_warm = False
 
@@ -117,7 +122,7 @@ def test_what_is_slow_is_run_once(first_counts: bool, rounds: int) -> None:
 
         def call(self, limit_s: float) -> Any:
             was_warm, self.is_warm = self.is_warm, True
-            return (2.0, 4.0) if was_warm else (100.0, (3.0, 9.0))
+            return (2.0, 4.0) if was_warm else (100.0, (3.0, first_step_s))
 
         def close(self) -> None:
             pass
@@ -125,7 +130,7 @@ def test_what_is_slow_is_run_once(first_counts: bool, rounds: int) -> None:
     job = Job(TINY, "slow", Broken, 3, "cpu", first_counts=first_counts)
     result = measure([job], share_s=0.0, deadline=Deadline(60.0), open_channel=Slow)["slow"]
     assert (result.peak_mb, len(result.times)) == (100.0, rounds)
-    assert result.step_s == (9.0 if first_counts else 4.0)
+    assert result.step_s == step_s
 
 
 def test_series_leave_time_for_the_late_peers(monkeypatch: pytest.MonkeyPatch) -> None:
