@@ -137,10 +137,10 @@ def test_series_leave_time_for_the_late_peers(monkeypatch: pytest.MonkeyPatch) -
     left: list[float] = []
     monkeypatch.setattr(bench, "bench_scaling", lambda *_, deadline, **__: left.append(deadline.left()) or [])
     made = bench.Bench("cpu", False, lambda text, done=0: None)
-    for seconds in (500.0, 120.0, 50.0):
+    for seconds in (500.0, 180.0, 50.0):
         monkeypatch.setattr(made, "deadline", Deadline(seconds))
         made.series(bench.SERIES[0])
-    assert left == pytest.approx([60.0, 30.0, 0.0], abs=1.0)
+    assert left == pytest.approx([75.0, 30.0, 0.0], abs=1.0)
 
 
 def test_peers_leave_time_for_what_is_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
