@@ -24,6 +24,7 @@ class Representation(StrEnum):
     PSEUDOVECTOR = "pseudovector"  #: axial vector of R^3: rotates, keeps its sign under inversion
     FOUR_VECTOR = "four_vector"  #: (E, px, py, pz) under O(1, 3)
     MULTIVECTOR = "multivector"  #: element of a Clifford algebra, short-lex blade order by grade
+    HARMONIC = "harmonic"  #: real spherical-harmonic coefficients along the last axis, under SO(3)
     INDEX = "index"  #: node number, shifted when graphs are batched
 
 
@@ -66,6 +67,7 @@ FIELDS: dict[str, Field] = {
     "p4": Field(_N, "float32", (4,), "GeV", Representation.FOUR_VECTOR),
     "is_beam": Field(_N, "int64", (), "1"),
     "pos_target": Field(_N, "float32", (3,), "1", Representation.POSITION),
+    "harmonic": Field(_N, "float32", (-1, -1), "per manifest", Representation.HARMONIC),  # channels, L^2
     "edge_index": Field(Level.EDGE, "int32", (2,), "1", Representation.INDEX),
     "edge_attr": Field(Level.EDGE, "float32", (-1,), "1"),
     "face": Field(Level.FACE, "int32", (3,), "1", Representation.INDEX),

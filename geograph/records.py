@@ -195,7 +195,37 @@ class ParticleSystem:
         _not_empty("particle system", len(self.pos), self.id)
 
 
-Record: TypeAlias = Molecule | Jet | Mesh | ParticleSystem
+@dataclass(frozen=True)
+class SphereMap:
+    """Real functions on one sphere, band-limited.
+
+    Attributes
+    ----------
+    harmonic
+        Real spherical-harmonic coefficients of each channel, degree by degree, as
+        `geograph.algebra.harmonics` defines them; L^2 of them for band-limit L.
+    label
+        Class number, or None where unknown.
+    id
+        Identifier, unique within its data set.
+    """
+
+    harmonic: Float[np.ndarray, "_ _"]
+    label: int | None = None
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        """Check shape, finiteness and the label."""
+        if self.harmonic.ndim != 2 or round(self.harmonic.shape[1] ** 0.5) ** 2 != self.harmonic.shape[1]:
+            raise DataError(
+                f"`harmonic` must have shape (channels, L^2), got {self.harmonic.shape}", record=self.id
+            )
+        _not_empty("map", self.harmonic.size, self.id)
+        _finite("harmonic", self.harmonic, self.id)
+        _label(self.label, self.id)
+
+
+Record: TypeAlias = Molecule | Jet | Mesh | ParticleSystem | SphereMap
 
 
 def _label(label: int | None, record_id: str) -> None:

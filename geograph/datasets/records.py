@@ -13,7 +13,7 @@ import numpy as np
 from geograph.datasets.store import Store, StoreWriter
 from geograph.errors import DataError
 from geograph.fields import Field, Level, Representation
-from geograph.records import Jet, Mesh, Molecule, ParticleSystem, Record
+from geograph.records import Jet, Mesh, Molecule, ParticleSystem, Record, SphereMap
 
 _TEXT = "text.json"
 _NODE, _GRAPH = Level.NODE, Level.GRAPH
@@ -41,6 +41,10 @@ _SCHEMAS: dict[type, dict[str, Field]] = {
         "vel": Field(_NODE, "float64", (3,), "1", Representation.VECTOR),
         "charge": Field(_NODE, "float64", (), "1"),
         "pos_target": Field(_NODE, "float64", (3,), "1", Representation.POSITION),
+    },
+    SphereMap: {
+        "harmonic": Field(_NODE, "float32", (-1,), "per source", Representation.HARMONIC),  # row: channel
+        "label": _LABEL,
     },
 }
 _KINDS = {kind.__name__: kind for kind in _SCHEMAS}
@@ -139,6 +143,10 @@ def _system(values: dict[str, np.ndarray], store: Store, record_id: str, _: str)
     )
 
 
+def _sphere_map(values: dict[str, np.ndarray], store: Store, record_id: str, _: str) -> SphereMap:
+    return SphereMap(np.array(values["harmonic"]), _label(values), record_id)
+
+
 def _label(values: dict[str, np.ndarray]) -> int | None:
     label = int(values["label"])
     return None if label < 0 else label
@@ -149,6 +157,7 @@ _DECODERS: dict[str, Callable[[dict[str, np.ndarray], Store, str, str], Record]]
     "Jet": _jet,
     "Mesh": _mesh,
     "ParticleSystem": _system,
+    "SphereMap": _sphere_map,
 }
 
 

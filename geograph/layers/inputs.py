@@ -62,8 +62,8 @@ class MoleculeInputs(nn.Module):
         self.pos_scale = pos_scale
         self.num_node_features, self.num_edge_features = len(numbers), num_rbf
 
-    def forward(self, batch: Data) -> Inputs:
-        """Encode the atoms.
+    def one_hot(self, batch: Data) -> Tensor:
+        """One-hot elements of the atoms.
 
         Raises
         ------
@@ -78,7 +78,17 @@ class MoleculeInputs(nn.Module):
                 record=int(batch.record_index[batch.batch[first]]),
                 remedy="add it to the parameter `elements` and train again",
             )
-        h = nn.functional.one_hot(index, self.num_node_features).to(batch.pos.dtype)
+        return nn.functional.one_hot(index, self.num_node_features)
+
+    def forward(self, batch: Data) -> Inputs:
+        """Encode the atoms.
+
+        Raises
+        ------
+        DataError
+            If an element is not among `elements`.
+        """
+        h = self.one_hot(batch).to(batch.pos.dtype)
         if self.radial is None:
             return h, batch.pos / self.pos_scale, None
         return h, batch.pos / self.pos_scale, self.radial(edge_lengths(batch.pos, batch.edge_index))

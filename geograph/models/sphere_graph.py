@@ -1,0 +1,168 @@
+"""Functions on spheres -> one output for each graph: a trunk of any kind, and a head.
+
+A graph is one sphere (a mesh, a jet, a map) or one sphere for each atom of a molecule. The trunk turns the
+function on each sphere into numbers that rotations leave alone; the head adds nothing that could break this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from geograph.algebra.harmonics import bandlimit_of
+from geograph.errors import ConfigError, ShapeError
+from geograph.kernels import segment_reduce
+from geograph.layers.inputs import MoleculeInputs
+
+
+class SphericalTrunk(nn.Module):
+    """What every trunk offers: `num_features` invariants of the functions on each sphere.
+
+    Attributes
+    ----------
+    num_channels, bandlimit
+        Of the input.
+    num_features
+        Of the output.
+    """
+
+    num_channels: int
+    bandlimit: int
+    num_features: int
+
+    def forward(
+        self, harmonic: Float[Tensor, "spheres channels coefficients"]
+    ) -> Float[Tensor, "spheres features"]:
+        """Reduce real coefficients (see `geograph.algebra.harmonics`) to invariants."""
+        raise NotImplementedError
+
+
+class InputScale(nn.Module):
+    """(f - mean) / scale for each channel; the mean is a constant function, so rotations commute with it.
+
+    Parameters
+    ----------
+    mean
+        Mean of the coefficient l = 0 of each channel.
+    scale
+        Root mean square of a coefficient of each channel around that mean.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Sequence[float], scale: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(scale) or not all(value > 0 for value in scale):
+            raise ConfigError(
+                f"`input_scale` must be positive, one for each of {len(mean)} channels, got {list(scale)}."
+            )
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
+
+    def forward(
+        self, harmonic: Float[Tensor, "spheres channels coefficients"]
+    ) -> Float[Tensor, "spheres channels coefficients"]:
+        """Normalise the input."""
+        mean, scale = self.mean.to(harmonic.dtype), self.scale.to(harmonic.dtype)
+        constant = torch.nn.functional.pad(mean[:, None], (0, harmonic.shape[-1] - 1))
+        return (harmonic - constant) / scale[:, None]
+
+
+class SphereGraph(nn.Module):
+    """A trunk on every sphere, then a head for each graph.
+
+    Parameters
+    ----------
+    trunk
+        Invariants of each sphere.
+    num_outputs
+        Outputs of each graph.
+    head
+        `sphere`: mean over the spheres of a graph (usually there is one), then an MLP. `atoms`: the network of
+        Zaheer et al. (2017) over the atoms as Cohen et al. (2018) use it: an MLP for each atom, which also
+        sees its element, the sum over the atoms, and another MLP.
+    num_hidden
+        Widths of the hidden layers: one for `sphere`; for `atoms` those of the first MLP, of its output, and
+        of the second MLP.
+    dropout
+        Before the last layer.
+    elements
+        `atoms`: atomic numbers that may occur; None for all.
+    input_mean, input_scale
+        Of each channel (see `InputScale`); None leaves the input as it is.
+
+    Raises
+    ------
+    ConfigError
+        If the head is unknown or the widths do not fit it.
+
+    References
+    ----------
+    Cohen et al. (2018), arXiv:1801.10130, section 5.4; Zaheer et al. (2017), arXiv:1703.06114, Theorem 2.
+    """
+
+    def __init__(
+        self,
+        trunk: SphericalTrunk,
+        *,
+        num_outputs: int,
+        head: Literal["sphere", "atoms"] = "sphere",
+        num_hidden: Sequence[int] | None = None,
+        dropout: float = 0.0,
+        elements: Sequence[int] | None = None,
+        input_mean: Sequence[float] | None = None,
+        input_scale: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        if head not in ("sphere", "atoms"):
+            raise ConfigError(f"`head` must be sphere or atoms, got {head!r}.")
+        widths = list(num_hidden) if num_hidden is not None else {"sphere": [128], "atoms": [256, 64, 512]}[head]
+        if len(widths) != (1 if head == "sphere" else 3):
+            raise ConfigError(f"`num_hidden` must be 1 width for sphere, 3 for atoms, got {widths}.")
+        self.trunk, self.head = trunk, head
+        self.scale = InputScale(input_mean, input_scale) if input_mean and input_scale else None
+        self.atoms = MoleculeInputs(elements) if head == "atoms" else None
+        if self.atoms is not None:
+            self.per_atom = nn.Sequential(
+                nn.Linear(trunk.num_features + self.atoms.num_node_features, widths[0]),
+                nn.ReLU(),
+                nn.Linear(widths[0], widths[1]),
+                nn.ReLU(),
+            )
+            inputs, hidden = widths[1], widths[2]
+        else:
+            inputs, hidden = trunk.num_features, widths[0]
+        self.per_graph = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, num_outputs)
+        )
+
+    def forward(self, batch: Data) -> Float[Tensor, "graphs outputs"]:
+        """Compute the outputs of each graph.
+
+        Raises
+        ------
+        ShapeError
+            If the batch has other channels or another band-limit than the trunk was made for.
+        """
+        harmonic = batch.harmonic
+        found = (harmonic.shape[1], bandlimit_of(harmonic.shape[-1]))
+        if found != (self.trunk.num_channels, self.trunk.bandlimit):
+            raise ShapeError(
+                f"`harmonic` must have {self.trunk.num_channels} channels and band-limit "
+                f"{self.trunk.bandlimit}, got {found[0]} and {found[1]}; was the data set projected anew?"
+            )
+        features = self.trunk(harmonic if self.scale is None else self.scale(harmonic))
+        if self.atoms is None:
+            pooled = segment_reduce(features, batch.ptr, "mean", index=batch.batch)
+        else:
+            element = self.atoms.one_hot(batch).to(features.dtype)
+            each = self.per_atom(torch.cat([features, element], dim=1))
+            pooled = segment_reduce(each, batch.ptr, "sum", index=batch.batch)
+        output: Tensor = self.per_graph(pooled)
+        return output
