@@ -26,14 +26,22 @@ _SMALLEST_SHARE = 0.7
 
 
 def _one_mesh(
-    seed: int, label: int, number: int, anisotropy: float, deformation: float, max_faces: int
+    seed: int,
+    label: int,
+    number: int,
+    anisotropy: float,
+    deformation: float,
+    max_faces: int,
+    upright: bool = False,
 ) -> Mesh:
     rng = np.random.default_rng([seed, label, number])
     name = MESH_CLASSES[label]
     budget = int(max_faces * rng.uniform(_SMALLEST_SHARE, 1.0))
     vertices, faces = build_shape(name, rng, budget)
     vertices = normalise(vertices * random_stretch(rng, anisotropy), faces)
-    vertices = random_waves(rng, vertices, deformation) @ random_rotation(rng).T
+    vertices = random_waves(rng, vertices, deformation)
+    if not upright:
+        vertices = vertices @ random_rotation(rng).T
     vertices = normalise(vertices, faces).astype(np.float32)
     record = f"{name}-{number:05d}"
     if not is_watertight(faces) or signed_volume(vertices, faces) <= 0:
@@ -47,9 +55,16 @@ def _one_mesh(
 
 
 def _chunk(
-    seed: int, jobs: list[tuple[int, int]], anisotropy: float, deformation: float, max_faces: int
+    seed: int,
+    jobs: list[tuple[int, int]],
+    anisotropy: float,
+    deformation: float,
+    max_faces: int,
+    upright: bool,
 ) -> list[Mesh]:
-    return [_one_mesh(seed, label, number, anisotropy, deformation, max_faces) for label, number in jobs]
+    return [
+        _one_mesh(seed, label, number, anisotropy, deformation, max_faces, upright) for label, number in jobs
+    ]
 
 
 def _check(
@@ -76,6 +91,7 @@ def generate_meshes(
     anisotropy: float = 0.45,
     deformation: float = 0.15,
     max_faces: int = 1000,
+    upright: bool = False,
 ) -> list[Mesh]:
     """Return `num_per_class` meshes of each of the 15 classes of `MESH_CLASSES`, class after class.
 
@@ -100,6 +116,10 @@ def generate_meshes(
     max_faces
         The most faces of a mesh; the budget of each is drawn between 0.7 of it and all of it, so that size
         does not tell the class. There are about half as many vertices as faces.
+    upright
+        Leave every mesh in the pose in which its class is built (the axis of a cone along z, a table on its
+        legs), for experiments that rotate parts of the data in a way of their own. The shapes are those that
+        the same seed gives in random poses.
 
     Raises
     ------
@@ -113,7 +133,7 @@ def generate_meshes(
     _check(num_per_class, chunk_size, anisotropy, deformation, max_faces)
     todo = [(label, number) for label in range(len(MESH_CLASSES)) for number in range(num_per_class)]
     jobs = [
-        (seed, todo[start : start + chunk_size], anisotropy, deformation, max_faces)
+        (seed, todo[start : start + chunk_size], anisotropy, deformation, max_faces, upright)
         for start in range(0, len(todo), chunk_size)
     ]
     chunks = run_chunks(_chunk, jobs, num_workers=num_workers, description="meshes")

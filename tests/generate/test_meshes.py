@@ -75,6 +75,17 @@ def test_fewest_faces():
     assert max(len(mesh.faces) for mesh in meshes) <= 500
 
 
+def test_upright_meshes_are_the_same_shapes_before_the_turn(small):
+    upright = generate_meshes(2, seed=5, chunk_size=30, upright=True)
+    assert [(mesh.id, mesh.label) for mesh in upright] == [(mesh.id, mesh.label) for mesh in small]
+    for straight, turned in zip(upright, small, strict=True):
+        np.testing.assert_array_equal(straight.faces, turned.faces)
+        # The best rotation (Kabsch) takes one to the other, in float32.
+        left, _, right = np.linalg.svd(turned.vertices.T @ straight.vertices)
+        np.testing.assert_allclose(straight.vertices @ (left @ right).T, turned.vertices, atol=1e-5)
+        assert np.abs(straight.vertices - turned.vertices).max() > 0.05
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
