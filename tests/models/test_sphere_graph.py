@@ -1,0 +1,94 @@
+"""The head that models of functions on spheres share."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from equivariance import assert_equivariant
+from strategies import SPHERE_BANDLIMIT, SPHERE_CHANNELS, make_batch, take_graph
+from torch import Tensor
+
+from geograph.algebra.harmonics import power_spectrum
+from geograph.errors import ConfigError, DataError, ShapeError
+from geograph.models.sphere_graph import InputScale, SphereGraph, SphericalTrunk
+
+
+class Spectrum(SphericalTrunk):
+    """The simplest invariants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_channels, self.bandlimit = SPHERE_CHANNELS, SPHERE_BANDLIMIT
+        self.num_features = SPHERE_CHANNELS * SPHERE_BANDLIMIT
+
+    def forward(self, harmonic: Tensor) -> Tensor:
+        return power_spectrum(harmonic).flatten(1)
+
+
+class FirstCoefficients(Spectrum):
+    """No invariants: the control that must fail."""
+
+    def forward(self, harmonic: Tensor) -> Tensor:
+        return harmonic[:, :, :SPHERE_BANDLIMIT].flatten(1)
+
+
+def graph(head: str = "sphere", trunk: SphericalTrunk | None = None, **options: object) -> SphereGraph:
+    torch.manual_seed(0)
+    options = {"num_outputs": 2, "head": head} | options
+    return SphereGraph(trunk or Spectrum(), **options).double().eval()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("head", "kind"), [("sphere", "sphere"), ("atoms", "atom_spheres")])
+def test_output_is_invariant_and_alone_as_in_a_batch(head: str, kind: str) -> None:
+    batch, model = (
+        make_batch(kind, num_graphs=3),
+        graph(head, input_mean=[0.1, 0.2, 0.3], input_scale=[1.0, 2.0, 3.0]),
+    )
+    out = model(batch)
+    assert out.shape == (3, 2)
+    assert_equivariant(model, batch, "SO(3)", depth=4)
+    alone = torch.cat([model(take_graph(batch, index)) for index in range(3)])
+    torch.testing.assert_close(out, alone)
+
+
+def test_permutation_of_atoms() -> None:
+    assert_equivariant(graph("atoms"), make_batch("atom_spheres"), "S(n)", depth=4)
+
+
+def test_trunk_without_invariance_is_found() -> None:
+    with pytest.raises(AssertionError, match=r"SO\(3\) broken"):
+        assert_equivariant(graph(trunk=FirstCoefficients()), make_batch("sphere"), "SO(3)", depth=4)
+
+
+def test_atoms_head_is_a_sum_over_atoms() -> None:
+    """Two copies of a molecule in one graph give twice the sum, seen through a linear last network."""
+    batch, model = make_batch("atom_spheres", num_graphs=1), graph("atoms")
+    model.per_graph = torch.nn.Identity()
+    twice = make_batch("atom_spheres", sizes=[2 * int(batch.num_nodes)])
+    twice.harmonic, twice.z = batch.harmonic.repeat(2, 1, 1), batch.z.repeat(2)
+    torch.testing.assert_close(model(twice), 2 * model(batch))
+
+
+def test_input_scale_removes_mean_and_scale() -> None:
+    harmonic = make_batch("sphere", num_graphs=4).harmonic
+    scaled = InputScale([0.5, 0.0, -1.0], [2.0, 1.0, 4.0])(harmonic)
+    torch.testing.assert_close(scaled[:, 0, 0], (harmonic[:, 0, 0] - 0.5) / 2)
+    torch.testing.assert_close(scaled[:, 2, 1:], harmonic[:, 2, 1:] / 4)
+    by_degree = torch.arange(1.0, 19.0).view(3, 6)
+    scaled = InputScale([0.5, 0.0, -1.0], by_degree.flatten().tolist())(harmonic)
+    torch.testing.assert_close(scaled[:, 1, 4:9], harmonic[:, 1, 4:9] / by_degree[1, 2])
+    torch.testing.assert_close(scaled[:, 2, 0], (harmonic[:, 2, 0] + 1) / by_degree[2, 0].double())
+
+
+def test_refusals() -> None:
+    with pytest.raises(ConfigError, match="`num_hidden` must be 1 width for sphere, 3 for atoms, got"):
+        graph("atoms", num_hidden=[8])
+    with pytest.raises(ConfigError, match="`input_scale` must be positive, one for each of 2 channels or"):
+        InputScale([0.0, 0.0], [1.0, 0.0])
+    batch = make_batch("sphere")
+    batch.harmonic = batch.harmonic[:, :2]
+    with pytest.raises(ShapeError, match="must have 3 channels and band-limit 6, got 2 and 6"):
+        graph()(batch)
+    batch = make_batch("atom_spheres")
+    with pytest.raises(DataError, match="not among the model's `elements`"):
+        graph("atoms", elements=[1])(batch)
