@@ -18,12 +18,11 @@ r"""The conventions of spherical harmonics, frozen in one place; everything on t
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from geograph.algebra.tables import cached_tables
 from geograph.errors import ShapeError
 
 _SQRT_2 = 2.0**0.5
@@ -76,7 +75,7 @@ def packed_orders(bandlimit: int) -> Int[Tensor, " packed"]:
     return every.repeat_interleave(bandlimit - every)
 
 
-@lru_cache(maxsize=32)
+@cached_tables(maxsize=32)
 def _packed_tables(bandlimit: int) -> tuple[Tensor, Tensor, Tensor]:
     degree, order = packed_degrees(bandlimit), packed_orders(bandlimit)
     centre = degree * degree + degree
