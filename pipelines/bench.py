@@ -30,6 +30,8 @@ from pipelines.bench_process import Apart, Channel, Job
 from pipelines.bench_rows import Row, complete, ratio, row_of
 from pipelines.bench_sampling import SAMPLINGS, Sampling, sampling_jobs, sampling_rows
 from pipelines.bench_scaling import SERIES, Series, bench_scaling
+from pipelines.bench_sht import NAME as TRANSFORMS
+from pipelines.bench_sht import bench_sht
 from pipelines.bench_tables import markdown, print_tables
 from pipelines.bench_turns import Deadline, Result, measure
 
@@ -39,6 +41,8 @@ _TIME_S, _QUICK_TIME_S = 555.0, 60.0
 _SHARE_S, _QUICK_SHARE_S = 4.0, 0.3
 #: Seconds of one scaling series, and those that are left for the long cases and the late peers.
 _SERIES_S, _LATE_S = 75.0, 150.0
+#: Seconds of the spherical transforms.
+_TRANSFORMS_S = 110.0
 #: Seconds that peers must leave for each case that is still to come, and for the rest.
 _RESERVE_S, _QUICK_RESERVE_S = 45.0, 3.0
 _NUM_LOADED, _NUM_QUICK_LOADED, _LOADER_EPOCHS = 10_000, 500, 5
@@ -163,6 +167,17 @@ class Bench:
         )
         self.note(series.name, done=1)
 
+    def transforms(self) -> None:
+        """Measure how the spherical transforms scale."""
+        self.rows += bench_sht(
+            self.device,
+            quick=self.is_quick,
+            deadline=Deadline(_QUICK_TIME_S if self.is_quick else _TRANSFORMS_S),
+            open_channel=self.open_channel,
+            note=self.note,
+        )
+        self.note(TRANSFORMS, done=1)
+
     def loader(self) -> None:
         """Time the loader beside PyTorch Geometric's."""
         from pipelines.bench_loader import bench_loader
@@ -185,8 +200,8 @@ def chosen(only: str | None) -> tuple[list[Case], list[Sampling], list[Series]]:
     cases = [case for case in CASES if text in case.name.lower()]
     samplings = [row for row in SAMPLINGS if text in row.name]
     series = [row for row in SERIES if text in row.name]
-    if not cases and not samplings and not series and text not in "loader":
-        known = ", ".join([*(row.name for row in (*CASES, *SAMPLINGS, *SERIES)), "loader"])
+    if not cases and not samplings and not series and text not in "loader" and text not in TRANSFORMS:
+        known = ", ".join([*(row.name for row in (*CASES, *SAMPLINGS, *SERIES)), "loader", TRANSFORMS])
         raise ConfigError(f"`--only` must be part of one of {known}, got {only!r}.")
     return cases, samplings, series
 
@@ -206,6 +221,8 @@ def run(bench: Bench, only: str | None) -> None:
         bench.sampling(sampling)
     for line in series:
         bench.series(line)
+    if (only or "").lower() in TRANSFORMS:
+        bench.transforms()
     for case in (case for case in cases if case.is_long):
         bench.case(case)
     for case in sorted(cases, key=lambda case: case.model != "egnn"):
@@ -236,7 +253,7 @@ def main(
     cases, samplings, series = chosen(only)
     bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*bars, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("machine", total=2 * len(cases) + len(samplings) + len(series) + 2)
+        bar = progress.add_task("machine", total=2 * len(cases) + len(samplings) + len(series) + 3)
 
         def note(text: str, done: int = 0) -> None:
             progress.update(bar, description=text, advance=done)
@@ -251,8 +268,8 @@ def main(
 
 
 def write(out: Path, rows: list[Row], facts: dict[str, Any]) -> None:
-    """Write facts and rows: models, sampling, scaling, loader."""
-    kinds = ("loader", "scaling", "sampling")
+    """Write facts and rows: models, sampling, scaling, transforms, loader."""
+    kinds = ("loader", "sht", "scaling", "sampling")
     rows.sort(key=lambda row: tuple(row["case"].startswith(kind) for kind in kinds))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -32,11 +32,11 @@ _LONGEST_ERROR = 160
 class Subject(Protocol):
     """What a process measures."""
 
-    def first(self) -> tuple[float | None, tuple[float, float]]:
+    def first(self) -> tuple[float | None, tuple[float, ...]]:
         """Run everything once: the peak memory in MB, and the seconds as of a round."""
 
-    def round(self) -> tuple[float, float]:
-        """Seconds of a forward pass and of a training step."""
+    def round(self) -> tuple[float, ...]:
+        """Seconds of a forward pass, of a training step, and of what else the subject tells."""
 
 
 @dataclass(frozen=True)

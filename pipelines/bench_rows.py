@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-#: Keys of every row, in order. Speed-ups and the memory ratio are against the backend `reference` of the same
+#: Keys of every row, in order. For spherical transforms `forward_s` is the synthesis, `analysis_s` and
+#: `backward_s` (of both) come beside it, `step_s` is their sum, and `memory_ratio` and `speedup_step` are
+#: against the backend `gemm`. Speed-ups and the memory ratio are against the backend `reference` of the same
 #: case (for the loader: against PyTorch Geometric); a memory ratio below 1 is a saving. `speedup_padded` is
 #: the training step of the padded layout over that of the row. `roofline_*` is the time of the unavoidable
 #: matrix products over the time of the row. `molecules_per_s` counts molecules that went through all steps of
@@ -15,7 +17,8 @@ from typing import Any
 KEYS = (
     "case", "backend", "device", "forward_s", "step_s", "peak_mb", "speedup_forward", "speedup_step",
     "memory_ratio", "roofline_fraction", "roofline_forward", "speedup_padded", "graphs_per_s",
-    "molecules_per_s", "edges", "hidden", "batch", "rounds", "exponent_step", "exponent_memory", "error",
+    "molecules_per_s", "edges", "hidden", "batch", "bandlimit", "analysis_s",
+    "backward_s", "rounds", "exponent_step", "exponent_memory", "error",
 )  # fmt: skip
 
 Row = dict[str, Any]

@@ -65,6 +65,17 @@ _SCALING = (
     Column("speedup_step", "step faster", _times),
     Column("memory_ratio", "memory ratio", _number),
 )
+_TRANSFORMS = (
+    Column("bandlimit", "L", _number),
+    Column("batch", "maps", _number),
+    Column("forward_s", "synthesis ms", _milliseconds),
+    Column("analysis_s", "analysis ms", _milliseconds),
+    Column("backward_s", "backward ms", _milliseconds),
+    Column("step_s", "together ms", _milliseconds),
+    Column("peak_mb", "peak MB", _number),
+    Column("speedup_step", "faster", _times),
+    Column("memory_ratio", "memory ratio", _number),
+)
 _SAMPLING = (
     Column("batch", "molecules", _number),
     Column("molecules_per_s", "molecules/s", _number),
@@ -84,7 +95,7 @@ _LOADER = (
 
 def sections(rows: Sequence[Row]) -> list[tuple[str, tuple[Column, ...], list[Row]]]:
     """Divide the rows by kind: title, columns, rows of each that is not empty."""
-    kinds = {"sampling": _SAMPLING, "scaling": _SCALING, "loader": _LOADER}
+    kinds = {"sampling": _SAMPLING, "scaling": _SCALING, "sht": _TRANSFORMS, "loader": _LOADER}
     models = [row for row in rows if not row["case"].startswith(tuple(kinds))]
     named: list[tuple[str, tuple[Column, ...], list[Row]]] = [("models", _MODELS, models)]
     for kind, columns in kinds.items():
@@ -103,13 +114,17 @@ def cell(row: Row, column: Column) -> str:
     return _UNKNOWN if value is None else column.write(value)
 
 
+def _axis(row: Row) -> str:
+    return str(row["case"]).removeprefix("scaling-").removeprefix("sht-")
+
+
 def exponents(rows: Sequence[Row]) -> list[str]:
     """One sentence for each series and backend: powers of time and memory."""
     said: dict[tuple[str, str], str] = {}
     for row in rows:
         if row["exponent_step"] is None:
             continue
-        axis = row["case"].removeprefix("scaling-")
+        axis = _axis(row)
         memory = row["exponent_memory"]
         held = "" if memory is None else f", memory like {axis}^{_power(memory)}"
         taken = f"step time grows like {axis}^{_power(row['exponent_step'])}"
@@ -122,7 +137,7 @@ def errors(rows: Sequence[Row]) -> list[str]:
     told = []
     for row in rows:
         if row["error"] is not None:
-            axis = row["case"].removeprefix("scaling-")
+            axis = _axis(row)
             place = f" at {_number(row[axis])}" if axis in row and row[axis] is not None else ""
             told.append(f"{row['case']}, {row['backend']}{place}: {row['error']}")
     return told

@@ -44,7 +44,9 @@ class Result:
     peak_mb
         Peak memory of the first step.
     times
-        Seconds of forward pass and training step in every round.
+        Seconds of forward pass and training step in every round, and of what else a subject tells.
+    first_s
+        Seconds of all that the first answer tells.
     spent_s
         Seconds spent on rounds.
     error
@@ -53,19 +55,20 @@ class Result:
 
     job: Job
     peak_mb: float | None = None
-    times: list[tuple[float, float]] = field(default_factory=list)
+    times: list[tuple[float, ...]] = field(default_factory=list)
+    first_s: float = 0.0
     spent_s: float = 0.0
     error: str | None = None
 
     @property
     def forward_s(self) -> float | None:
         """Median of the forward pass."""
-        return statistics.median(forward for forward, _ in self.times) if self.times else None
+        return statistics.median(times[0] for times in self.times) if self.times else None
 
     @property
     def step_s(self) -> float | None:
         """Median of the training step."""
-        return statistics.median(step for _, step in self.times) if self.times else None
+        return statistics.median(times[1] for times in self.times) if self.times else None
 
 
 class _Runner:
@@ -80,6 +83,7 @@ class _Runner:
         if answer is None:
             return
         self.result.peak_mb, times = answer
+        self.result.first_s = sum(times)
         self._is_slow = sum(times) > _SLOW_S and self.result.job.first_counts
         if self._is_slow and sum(times) > _ONCE_S:
             self.result.times.append(times)

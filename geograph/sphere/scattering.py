@@ -17,7 +17,6 @@ McEwen, Wallis and Mavor-Parker (2022), arXiv:2102.02828.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from jaxtyping import Complex, Float
@@ -31,6 +30,7 @@ from geograph.algebra.harmonics import (
     packed_orders,
     real_from_packed,
 )
+from geograph.algebra.tables import cached_tables
 from geograph.errors import ConfigError
 from geograph.sphere.scattering_plan import Path, Paths, ScatteringPlan
 from geograph.sphere.sht import Backend, analysis_packed, synthesis_packed
@@ -46,14 +46,14 @@ class _Branch:
     bandlimit: int
 
 
-@lru_cache(maxsize=128)
+@cached_tables(maxsize=128)
 def _truncation(bandlimit: int, wanted: int) -> Tensor:
     """Places of the packed coefficients below a band-limit among those of a larger one."""
     degree, order = packed_degrees(wanted), packed_orders(wanted)
     return order * bandlimit - order * (order - 1) // 2 + degree - order
 
 
-@lru_cache(maxsize=128)
+@cached_tables(maxsize=128)
 def _packed_gain(
     bandlimit: int, smallest_scale: int, dilation: float, scale: int | None, wanted: int
 ) -> Tensor:

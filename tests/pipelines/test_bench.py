@@ -57,6 +57,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "backends", lambda: rows)
     series = Series("scaling-batch", "batch", (1, 2), (1, 2), lambda name, size: (TINY, size))
     monkeypatch.setattr(bench, "SERIES", (series,))
+    monkeypatch.setattr(bench, "bench_sht", partial(bench.bench_sht, sizes=(4,)))
     small = (("num_hidden", 8), ("num_layers", 1))
     monkeypatch.setattr(bench, "SAMPLINGS", (Sampling("sampling-20", 20, 3, 1, 4, 2, small),))
     monkeypatch.setattr(bench, "Bench", partial(bench.Bench, open_channel=Here))
@@ -154,7 +155,9 @@ def test_peers_leave_time_for_what_is_to_come(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_only_refuses_what_does_not_exist() -> None:
-    with pytest.raises(ConfigError, match="one of tiny, sampling-20, scaling-batch, loader, got 'EDN'"):
+    with pytest.raises(
+        ConfigError, match="one of tiny, sampling-20, scaling-batch, loader, sht-bandlimit, got 'EDN'"
+    ):
         bench.chosen("EDN")
     assert bench.chosen("scal") == ([], [], [bench.SERIES[0]])
     assert bench.chosen("sampl") == ([], [bench.SAMPLINGS[0]], [])
@@ -174,6 +177,7 @@ def test_command_writes_rows_and_prints_them(
         "tiny",
         "sampling-20",
         "scaling-batch",
+        "sht-bandlimit",
         "loader",
     ]
     assert json.loads((tmp_path / "new" / "bench-machine.json").read_text())["gpu"] == "not measured"
