@@ -1,4 +1,4 @@
-"""`geograph evaluate`: judge molecules in files from any program."""
+"""`geograph evaluate`: judge molecules, or ranked lists of shapes, in files from any program."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geograph.cli_evaluate_retrieval import evaluate_retrieval_command
 from geograph.errors import ConfigError, DataError, GeographError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from geograph.records import Molecule
 
 evaluate_app = typer.Typer(help="Judge what models made.", no_args_is_help=True)
+evaluate_app.command("retrieval")(evaluate_retrieval_command)
 
 _SMILES_SUFFIXES = (".smi", ".smiles", ".txt")
 

@@ -1,7 +1,8 @@
-r"""Composition baseline: the part of an extensive target that a sum over elements explains.
+r"""Composition baseline: the part of a target that the numbers of the elements explain.
 
-The baseline of a molecule is y_0 = b + sum_e n_e c_e with n_e the number of atoms of element e. What remains
-is what a model has to learn from the geometry.
+The linear baseline of a molecule is y_0 = b + sum_e n_e c_e with n_e the number of atoms of element e. The
+other kind, `mlp`, adds a small network on the same counts, fitted first and then frozen. What remains is what
+a model has to learn from the geometry.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geograph.errors import DataError
+from geograph.errors import ConfigError, DataError
+from geograph.tasks.composition_network import evaluate_network, fit_network
+
+KINDS = ("linear", "mlp")
 
 
 def element_counts(
@@ -42,11 +46,15 @@ def element_counts(
 
 
 def fit_composition(
-    z: Int[Tensor, " n"], batch: Int[Tensor, " n"], y: Float[Tensor, "graphs targets"]
+    z: Int[Tensor, " n"],
+    batch: Int[Tensor, " n"],
+    y: Float[Tensor, "graphs targets"],
+    *,
+    kind: str = "linear",
 ) -> dict[str, Any]:
-    """Linear least squares of the targets on the element counts, with an intercept.
+    """Least squares of the targets on the element counts, with an intercept.
 
-    The solution of smallest norm is taken, so that elements whose counts are proportional do no harm.
+    The linear solution of smallest norm is taken, so that elements whose counts are proportional do no harm.
 
     Parameters
     ----------
@@ -56,20 +64,39 @@ def fit_composition(
         Graph of each atom.
     y
         Targets in their physical units; the coefficients have the same.
+    kind
+        `linear`, or `mlp`, which fits a network to what the linear solution leaves.
 
     Returns
     -------
-    `atomic_numbers`, `coefficients` (one list for each target) and `intercept` (one value for each target).
+    `atomic_numbers`, `coefficients` (one list for each target), `intercept` (one value for each target) and,
+    for `mlp`, `network`; all as JSON values.
+
+    Raises
+    ------
+    ConfigError
+        If the kind is unknown.
+
+    References
+    ----------
+    Cohen et al. 2018, "Spherical CNNs", section 5.4 (the network).
     """
+    if kind not in KINDS:
+        raise ConfigError(
+            f"`kind` of a composition baseline must be one of {', '.join(KINDS)}, got {kind!r}."
+        )
     atomic_numbers = sorted(int(number) for number in torch.unique(z))
     counts = element_counts(z, batch, len(y), atomic_numbers)
     design = torch.cat([counts, torch.ones_like(counts[:, :1])], dim=1)
     solution = torch.linalg.pinv(design) @ y.double()
-    return {
+    baseline = {
         "atomic_numbers": atomic_numbers,
         "coefficients": solution[:-1].T.tolist(),
         "intercept": solution[-1].tolist(),
     }
+    if kind == "mlp":
+        baseline["network"] = fit_network(counts, y.double() - design @ solution)
+    return baseline
 
 
 def composition_baseline(
@@ -85,4 +112,6 @@ def composition_baseline(
     counts = element_counts(z, batch, num_graphs, baseline["atomic_numbers"])
     coefficients = torch.tensor(baseline["coefficients"], dtype=torch.float64, device=z.device)
     intercept = torch.tensor(baseline["intercept"], dtype=torch.float64, device=z.device)
-    return counts @ coefficients.T + intercept
+    values = counts @ coefficients.T + intercept
+    network = baseline.get("network")
+    return values if network is None else values + evaluate_network(counts, network)
