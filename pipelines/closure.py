@@ -22,7 +22,14 @@ _PACKAGES = ("geograph", "pipelines")
 SOURCES = (".py", ".cpp", ".h", ".js", ".css", ".html")
 
 #: Modules whose references are followed only where they are in the choice of the stage.
-TABLES = ("geograph.models", "geograph.tasks", "pipelines.sources", "pipelines.prepare", "pipelines.datasets")
+TABLES = (
+    "geograph.models",
+    "geograph.tasks",
+    "pipelines.sources",
+    "pipelines.prepare",
+    "pipelines.datasets",
+    "pipelines.projections",
+)
 
 #: Modules that are left out, with all that only they need.
 BOUNDARY = ("pipelines.stage", "geograph.training.tracking")
@@ -38,6 +45,16 @@ _SOURCES = {
     "jets": ["generate.jets", "readers.top_tagging", "readers.jetclass"],
     "meshes": ["generate.meshes", "readers.meshes"],
     "nbody": ["generate.nbody", "readers.nbody"],
+    "maps": ["generate.cmb", "generate.digits", "readers.sphere_maps"],
+}
+
+_PROJECTIONS = {
+    "potential": "sphere_molecule",
+    "pairs": "sphere_molecule",
+    "rays": "sphere_mesh",
+    "celestial": "sphere_jet",
+    "maps": "sphere_map",
+    "scattering": "scattering",
 }
 
 
@@ -104,7 +121,11 @@ def closure(entry: str, choice: Collection[str]) -> list[str]:
 def _is_common(module: str) -> bool:
     """Whether a table may always be followed to this module, because it is no row of it."""
     rows = ("geograph.models.", "geograph.tasks.", "geograph.generate.", "geograph.readers.")
-    special = ("geograph.datasets.download", "geograph.datasets.published_splits")
+    special = (
+        "geograph.datasets.download",
+        "geograph.datasets.published_splits",
+        *(f"geograph.featurize.{name}" for name in _PROJECTIONS.values()),
+    )
     return module == "geograph.tasks.base" or not (module.startswith(rows) or module in special)
 
 
@@ -115,13 +136,19 @@ def source_choice(domain: str) -> set[str]:
     return modules | extra | {"geograph.datasets.download"}
 
 
+def projection_choice(kind: str) -> set[str]:
+    """Return the module that projects records to spheres in this way."""
+    return {f"geograph.featurize.{_PROJECTIONS[kind]}"}
+
+
 def model_choice(model: str, task: str) -> set[str]:
     """Modules that hold a model and its task."""
     from geograph.models import MODELS
 
     build = MODELS[model].build
     module = getattr(build, "module", None) or build.__module__
-    return {module, f"geograph.tasks.{task}", "geograph.tasks.symmetry", "geograph.tasks.metrics"}
+    common = ("symmetry", "metrics", "rotations", "retrieval")
+    return {module, f"geograph.tasks.{task}", *(f"geograph.tasks.{name}" for name in common)}
 
 
 def digest(files: Collection[str]) -> str:

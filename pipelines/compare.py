@@ -76,14 +76,16 @@ def entry_of(params: Params, name: str, run: Run) -> dict[str, Any]:
     steered = read_json(Path("metrics/steer") / f"{name}.json")
     metrics |= {f"steer_{key}": value for key, value in steered.items() if key.endswith("_pearson")}
     return {
-        "task": task_name(run),
+        "task": task_name(params, run),
         "dataset": run.dataset,
         "model": run.model.name,
         "metrics": metrics,
         "num_train": measured.get("num_train"),
         "train_s": trained.get("train_s"),
         "mlflow_run_id": tracked.get("run_id"),
-        "published": published_table(params.data[run.dataset].domain, run.task.kind, run.dataset),
+        "published": published_table(
+            params.data[params.records_of(run.dataset)].domain, run.task.kind, run.dataset
+        ),
         **{key: measured.get(key) for key in costs},
     }
 
@@ -93,14 +95,14 @@ def figures_of(params: Params, folder: Path) -> list[ReportFigure]:
     figures: list[ReportFigure] = []
     by_task: dict[str, list[str]] = {}
     for name, run in params.runs.items():
-        by_task.setdefault(task_name(run), []).append(name)
+        by_task.setdefault(task_name(params, run), []).append(name)
     for task, names in by_task.items():
         histories = {name: read_history(Path("plots/history") / f"{name}.csv") for name in names}
         path = save_figure(learning_curves(histories), folder / f"{task}-learning.png")
         figures.append(ReportFigure(task, "Validation loss against epoch.", path))
         kind = params.runs[names[0]].task.kind
         if kind == "classification":
-            figures += _classification_figures(task, names, folder)
+            figures += _classification_figures(task, names, params, folder)
         elif kind == "regression":
             figures += _regression_figures(task, names, params, folder)
         elif kind == "generation":
@@ -109,7 +111,7 @@ def figures_of(params: Params, folder: Path) -> list[ReportFigure]:
     return figures
 
 
-def _classification_figures(task: str, names: list[str], folder: Path) -> list[ReportFigure]:
+def _classification_figures(task: str, names: list[str], params: Params, folder: Path) -> list[ReportFigure]:
     figures, curves = [], {}
     for name in names:
         with np.load(Path("models") / f"{name}-predictions.npz") as terms:
@@ -120,7 +122,7 @@ def _classification_figures(task: str, names: list[str], folder: Path) -> list[R
             curves[name] = (points["false_positive_rate"], points["true_positive_rate"], auc(labels, scores))
         else:
             matrix = confusion_matrix(labels, logits.argmax(1), logits.shape[1])
-            drawn = confusion(matrix, _class_names(task, logits.shape[1]))
+            drawn = confusion(matrix, _class_names(params.runs[name].dataset, logits.shape[1]))
             path = save_figure(drawn, folder / f"{name}-confusion.png")
             figures.append(ReportFigure(task, f"Confusion matrix of {name} on the test part.", path))
     if curves:
@@ -129,8 +131,8 @@ def _classification_figures(task: str, names: list[str], folder: Path) -> list[R
     return figures
 
 
-def _class_names(task: str, count: int) -> list[str]:
-    manifest = Path("data/processed") / task.rsplit("-", 1)[0] / "manifest.json"
+def _class_names(dataset: str, count: int) -> list[str]:
+    manifest = Path("data/processed") / dataset / "manifest.json"
     names = read_json(manifest).get("attributes", {}).get("class_names")
     return names or [str(number) for number in range(count)]
 
@@ -193,13 +195,13 @@ def champions(params: Params, rows: list[Row]) -> dict[str, str]:
         ours = [
             row
             for row in rows
-            if row["task"] == task_name(run)
+            if row["task"] == task_name(params, run)
             and row["metric"].startswith(prefix)
             and row["mlflow_run_id"]
             and row["value"] is not None
         ]
         if ours:
-            best[task_name(run)] = choose(ours, key=lambda row: row["value"])["mlflow_run_id"]
+            best[task_name(params, run)] = choose(ours, key=lambda row: row["value"])["mlflow_run_id"]
     return best
 
 

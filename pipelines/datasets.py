@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from geograph.algebra.harmonics import bandlimit_of
 from geograph.datasets.edges import ragged_rows
 from geograph.datasets.loader import GraphLoader
 from geograph.datasets.splits import PARTS, Split, read_split
@@ -27,6 +28,7 @@ class GraphData:
     store: Store
     split: Split
     y_columns: list[int] | None
+    records: str = ""  # name of the records, `molecules` for the projection `molecules-sphere`
 
     def loader(
         self,
@@ -79,9 +81,10 @@ def open_data(run: Run) -> GraphData:
     ConfigError
         If the data set was made without the target of the run.
     """
-    folder = Path("data/processed") / run.dataset
-    store = Store(folder)
-    split = read_split(Path("data/raw") / f"{run.dataset}-split.json", len(store))
+    store = Store(Path("data/processed") / run.dataset)
+    records = store.attributes.get("records", run.dataset)
+    split = read_split(Path("data/raw") / f"{records}-split.json", len(store))
+    split = without(split, store.attributes.get("rejected", []))
     columns = None
     if run.task.targets:
         stored = store.attributes["targets"]
@@ -92,7 +95,19 @@ def open_data(run: Run) -> GraphData:
                 f"add it to data.{run.dataset}.graph.targets."
             )
         columns = [stored.index(target) for target in run.task.targets]
-    return GraphData(run.dataset, store, split, columns)
+    return GraphData(run.dataset, store, split, columns, records)
+
+
+#: Coefficients below this fraction of the largest of their channel are rounding errors of float32.
+_RESOLVED = 1e-6
+
+
+def without(split: Split, rejected: list[int]) -> Split:
+    """Leave out the records that could not be projected."""
+    if not rejected:
+        return split
+    parts = {part: np.setdiff1d(getattr(split, part), rejected, assume_unique=True) for part in PARTS}
+    return Split(f"{split.name}, {len(rejected)} rejected", **parts)
 
 
 def train_statistics(run: Run, data: GraphData) -> dict[str, Any]:
@@ -102,8 +117,12 @@ def train_statistics(run: Run, data: GraphData) -> dict[str, Any]:
         from geograph.tasks.regression import fit_statistics
 
         names, units = zip(*(split_unit(target) for target in run.task.targets), strict=True)
-        z, graph = data.node_values("train", "z") if run.task.composition_baseline else (None, None)
-        return fit_statistics(data.labels("train"), names=names, units=units, z=z, batch=graph)
+        labels, baseline = data.labels("train"), run.task.composition_baseline
+        if not baseline:
+            return fit_statistics(labels, names=names, units=units)
+        z, graph = data.node_values("train", "z")
+        fitted = "mlp" if baseline == "mlp" else "linear"
+        return fit_statistics(labels, names=names, units=units, z=z, batch=graph, composition=fitted)
     if kind == "classification":
         names = data.store.attributes["class_names"]
         counts = torch.bincount(data.labels("train"), minlength=len(names))
@@ -130,4 +149,40 @@ def model_params(run: Run, data: GraphData) -> dict[str, Any]:
         params.setdefault("num_outputs", len(data.store.attributes["class_names"]))
     elif run.task.kind == "regression":
         params.setdefault("num_outputs", len(run.task.targets))
+    if "harmonic" in data.store:
+        params = {**sphere_params(data, run.input_scale), **params}
     return params
+
+
+def sphere_params(data: GraphData, scale_of: str = "degree") -> dict[str, Any]:
+    """Channels and band-limit of a projection, and the scale of its coefficients on the train part.
+
+    The mean is that of the constant function in each channel, and the scale the root mean square of the
+    coefficients of a `degree` or of a whole `channel` around it: neither changes under rotations.
+    """
+    field = data.store.field("harmonic")
+    _, num_channels, num_coefficients = field.shape
+    pointer = np.asarray(data.store.pointer(Level.NODE))
+    starts, stops = pointer[data.split.train], pointer[data.split.train + 1]
+    rows = ragged_rows(starts, stops - starts)
+    constant, squares = np.zeros(num_channels), np.zeros((num_channels, num_coefficients))
+    for chunk in np.array_split(rows, max(1, rows.size * num_coefficients * num_channels // 2**25)):
+        values = np.asarray(field[chunk], dtype=np.float64)
+        constant += values[:, :, 0].sum(axis=0)
+        squares += np.square(values).sum(axis=0)
+    mean = constant / len(rows)
+    squares = squares / len(rows)
+    squares[:, 0] = np.maximum(squares[:, 0] - mean**2, 0)
+    bandlimit = bandlimit_of(num_coefficients)
+    starts = np.arange(bandlimit) ** 2 if scale_of == "degree" else np.zeros(1, np.int64)
+    sizes = np.diff([*starts, num_coefficients])
+    scale = np.sqrt(np.add.reduceat(squares, starts, axis=1) / sizes)
+    # What does not vary, or by no more than the rounding of float32, stays as small as it is.
+    floor = _RESOLVED * np.abs(mean)[:, None] + _RESOLVED * scale.max(axis=1, keepdims=True)
+    scale = np.where(scale > floor, scale, np.maximum(scale.max(axis=1, keepdims=True), 1e-30))
+    return {
+        "num_channels": num_channels,
+        "bandlimit": bandlimit,
+        "input_mean": mean.tolist(),
+        "input_scale": np.where(scale > 1e-30, scale, 1.0).ravel().tolist(),
+    }

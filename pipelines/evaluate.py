@@ -34,7 +34,9 @@ from pipelines.stage import main, stage, task_name, write_metrics
 
 _NUM_LARGEST = 10
 _EQUIVARIANCE_GRAPHS = 8
+_TEST_SEED = 1000  # added to the seed of a run: test rotations are none of those of the training
 _GROUP_OF_DOMAIN = {"molecules": "E(3)", "jets": "O(1,3)", "meshes": "E(3)", "nbody": "E(3)"}
+_GROUP_OF_SPHERES = "SO(3)"
 
 
 class _Prediction(nn.Module):
@@ -65,7 +67,8 @@ def cost_metrics(task: Task, run: Run, data: GraphData) -> dict[str, float]:
     if "p4" in few:
         few.p4 = few.p4.double()  # the change of frame is not part of what is measured
     generator = torch.Generator().manual_seed(run.seed)
-    symmetry = _GROUP_OF_DOMAIN[data.store.attributes["domain"]] if spec.symmetry == "S(n)" else spec.symmetry
+    of_data = _GROUP_OF_SPHERES if "harmonic" in few else _GROUP_OF_DOMAIN[data.store.attributes["domain"]]
+    symmetry = of_data if spec.symmetry == "S(n)" else spec.symmetry
     is_covariant = spec.output != "graph"
     error = equivariance_error(
         _Prediction(task),
@@ -80,6 +83,30 @@ def cost_metrics(task: Task, run: Run, data: GraphData) -> dict[str, float]:
         "ms_per_item": round(1000 * seconds / int(batch.num_graphs), 4),
         "equivariance_error": error,
     }
+
+
+def rotated_metrics(task: Task, run: Run, data: GraphData) -> dict[str, float]:
+    """Metrics of the rotated test part, one rotation for each record: `accuracy_so3` beside `accuracy`."""
+    from geograph.tasks.rotations import RandomRotations
+
+    found: dict[str, float] = {}
+    for group in run.rotations.test if run.rotations is not None else []:
+        rotate = RandomRotations(group, copies=1, seed=run.seed + _TEST_SEED)
+        loader = data.loader("test", run.training.batch_size, max_edges=run.training.max_edges)
+        values, _ = task.evaluate(rotate(batch) for batch in loader)
+        found |= {f"{key}_{group}": value for key, value in values.items() if key != "loss"}
+    return found
+
+
+def retrieval(task: Task, domain: str, terms: dict[str, Tensor]) -> dict[str, float]:
+    """Judge a classifier of shapes as a search engine too: every test shape asks for its like."""
+    if domain != "meshes" or task.kind != "classification":
+        return {}
+    from geograph.tasks.retrieval import lists_from_scores, retrieval_metrics
+
+    labels = terms["label"].numpy()
+    lists = lists_from_scores(terms["logits"].double().numpy())
+    return retrieval_metrics(lists, np.arange(len(labels)), labels)
 
 
 def write_csv(path: Path, columns: dict[str, Any]) -> None:
@@ -114,7 +141,7 @@ def draw(task: Task, run: Run, name: str, data: GraphData, terms: dict[str, Tens
 
 
 def _draw_regression(task: Task, name: str, data: GraphData, terms: dict[str, Tensor]) -> dict[str, Figure]:
-    ids = read_text(Path("data/raw") / data.name)["id"]
+    ids = read_text(Path("data/raw") / data.records)["id"]
     records = data.split.test
     columns: dict[str, Any] = {"record": records, "id": [ids[record] for record in records]}
     figures = {}
@@ -156,7 +183,7 @@ def run(params: Params, name: str) -> None:
     data = open_data(chosen)
     settings = {"dataset": chosen.dataset, "model": {"name": chosen.model.name}, "part": "test"}
     with (
-        stage("evaluate", name, params, settings, task_name(chosen), data=data.describe()) as tracker,
+        stage("evaluate", name, params, settings, task_name(params, chosen), data=data.describe()) as tracker,
         use_backend(params.kernels.backend),
     ):
         task = load_checkpoint(f"models/{name}.pt", expected_kind=chosen.task.kind).task
@@ -168,6 +195,8 @@ def run(params: Params, name: str) -> None:
             "num_test": len(data.split.test),
             "num_train": len(data.split.train),
             "peak_mb": round(peak_memory_mb(), 1),
+            **retrieval(task, data.store.attributes["domain"], terms),
+            **rotated_metrics(task, chosen, data),
             **cost_metrics(task, chosen, data),
         }
         write_metrics(f"metrics/evaluate/{name}.json", metrics)

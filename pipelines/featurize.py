@@ -16,7 +16,7 @@ import numpy as np
 
 from geograph.datasets.records import read_records
 from geograph.datasets.store import Store, StoreWriter
-from geograph.errors import DataError
+from geograph.errors import ConfigError, DataError
 from geograph.featurize.jet import jet_graph
 from geograph.featurize.mesh import mesh_graph
 from geograph.featurize.molecule import molecule_graph
@@ -25,16 +25,29 @@ from geograph.fields import FIELDS, Field, Level
 from geograph.parallel import run_chunks
 from geograph.records import Record
 from pipelines.params import Params
-from pipelines.params_data import Dataset
+from pipelines.params_data import Dataset, MapData
 from pipelines.stage import main, stage, write_metrics
 
 Featurizer = Callable[[Any], Mapping[str, np.ndarray]]
 _CHUNK = 2000
 
 
+def rule_of(dataset: Dataset, mode: str = "python") -> dict[str, Any]:
+    """Return the rule for edges and targets of a data set.
+
+    Raises
+    ------
+    ConfigError
+        If its records make no graphs.
+    """
+    if isinstance(dataset, MapData):
+        raise ConfigError("maps make no graphs; name what becomes of them under `projections`")
+    return dataset.graph.model_dump(mode=mode)
+
+
 def featurizer(dataset: Dataset) -> Featurizer:
     """Choose the featurizer of a data set's domain, with its options."""
-    options = dataset.graph.model_dump()
+    options = rule_of(dataset)
     table: dict[str, Featurizer] = {
         "molecules": partial(molecule_graph, **options),
         "jets": partial(jet_graph, **options),
@@ -104,7 +117,7 @@ def run(params: Params, name: str) -> None:
     dataset = params.data[name]
     raw, folder = Path("data/raw") / name, Path("data/processed") / name
     shutil.rmtree(folder, ignore_errors=True)
-    rule = dataset.graph.model_dump(mode="json")
+    rule = rule_of(dataset, "json")
     settings = {"graph": rule}
     with stage("featurize", name, params, settings=settings, experiment="data") as tracker:
         start = time.perf_counter()

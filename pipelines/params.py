@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from geograph.errors import ConfigError
 from pipelines.params_data import Count, Dataset, Fraction, Positive, PositiveFloat, Strict
+from pipelines.params_projections import DOMAIN_OF, Projection
 
 # --- training runs -------------------------------------------------------------------------------------
 
@@ -33,7 +34,8 @@ class Task(Strict):
 
     kind: Literal["regression", "classification", "trajectory", "generation"]
     targets: list[str] = []  # regression, or what generation is conditioned on: e.g. energy_ev
-    composition_baseline: bool = False  # regression: subtract a linear fit on element counts
+    # regression: subtract a fit on element counts, linear (true) or by a small network
+    composition_baseline: bool | Literal["linear", "mlp"] = False
     loss: str | None = None
     balance_classes: bool = False  # classification: weight classes by their inverse frequency
     schedule: str | None = None  # generation: noise schedule
@@ -102,12 +104,28 @@ class Training(Strict):
         return self
 
 
+class Rotations(Strict):
+    """Functions on spheres: how training data are rotated, and on what rotated test data a run is judged."""
+
+    train: Literal["none", "z", "so3"] = "none"
+    copies: Positive | None = None  # rotated copies of each record; null: new rotations in each epoch
+    test: list[Literal["z", "so3"]] = []
+
+    @model_validator(mode="after")
+    def _copies(self) -> Rotations:
+        if self.copies is not None and self.train == "none":
+            raise ValueError("copies needs train: z or so3")
+        return self
+
+
 class Run(Strict):
     """One training run."""
 
-    dataset: str
+    dataset: str  # name under `data` (its graphs) or under `projections`
     task: Task
     model: Model
+    rotations: Rotations | None = None
+    input_scale: Literal["degree", "channel"] = "degree"  # functions on spheres: what is scaled alike
     optimizer: Optimizer = Optimizer()
     training: Training
     seed: int = 1
@@ -179,22 +197,53 @@ class Params(Strict):
     tracking: Tracking = Tracking()
     kernels: Kernels = Kernels()
     data: dict[str, Dataset]
+    projections: dict[str, Projection] = {}
     runs: dict[str, Run]
     sample: dict[str, Sampling] = {}
     steer: dict[str, Steering] = {}
 
+    def records_of(self, dataset: str) -> str:
+        """Name of the records that graphs or a projection are made from: `meshes-sphere` -> `meshes`."""
+        if dataset in self.data:
+            return dataset
+        owners = [name for name in self.data if dataset.startswith(f"{name}-")]
+        return max(owners, key=len, default="")
+
+    @model_validator(mode="after")
+    def _projections(self) -> Params:
+        for name, projection in self.projections.items():
+            owner = self.records_of(name)
+            if name in self.data or not owner:
+                raise ValueError(
+                    f"projections.{name}: must be called after its data set, as in "
+                    f"{min(self.data, default='meshes')}-sphere; data sets are {sorted(self.data)}"
+                )
+            domain, wanted = self.data[owner].domain, DOMAIN_OF[projection.kind]
+            if domain != wanted:
+                raise ValueError(
+                    f"projections.{name}.kind: {projection.kind} is for {wanted}, but {owner} holds {domain}"
+                )
+        return self
+
+    def _made_targets(self, dataset: str) -> tuple[str, list[str]]:
+        """Where the targets of a data set are named, and which there are."""
+        if dataset in self.projections:
+            return f"projections.{dataset}.targets", getattr(self.projections[dataset], "targets", [])
+        graph = getattr(self.data[dataset], "graph", None)
+        return f"data.{dataset}.graph.targets", getattr(graph, "targets", [])
+
     @model_validator(mode="after")
     def _names(self) -> Params:
+        with_graphs = [name for name, data in self.data.items() if hasattr(data, "graph")]
+        known = sorted([*with_graphs, *self.projections])
         for name, run in self.runs.items():
-            if run.dataset not in self.data:
-                raise ValueError(
-                    f"runs.{name}.dataset: no data set {run.dataset!r}; there are {sorted(self.data)}"
-                )
-            made = getattr(self.data[run.dataset].graph, "targets", [])
+            if run.dataset not in known:
+                raise ValueError(f"runs.{name}.dataset: no data set {run.dataset!r}; there are {known}")
+            where, made = self._made_targets(run.dataset)
             if not set(run.task.targets) <= set(made):
-                raise ValueError(
-                    f"runs.{name}.task.targets: data.{run.dataset}.graph.targets has only {made}"
-                )
+                raise ValueError(f"runs.{name}.task.targets: {where} has only {made}")
+            if run.rotations is not None and run.dataset not in self.projections:
+                raise ValueError(f"runs.{name}.rotations: {run.dataset} is no projection")
         for name in self.sample:
             if name not in self.runs or self.runs[name].task.kind != "generation":
                 raise ValueError(f"sample.{name}: not a run of kind generation; runs are {sorted(self.runs)}")
@@ -215,7 +264,7 @@ def _describe(error: ValidationError, source: Path) -> str:
     return f"{source}: " + "; ".join(lines)
 
 
-_TAGS = {"molecules", "jets", "meshes", "nbody", "generated", "files", "reference"}
+_TAGS = {"molecules", "jets", "meshes", "nbody", "maps", "generated", "files", "reference", "cmb", "digits"}
 
 
 def _dotted(location: Sequence[int | str]) -> list[int | str]:
@@ -223,8 +272,9 @@ def _dotted(location: Sequence[int | str]) -> list[int | str]:
     kept: list[int | str] = []
     for position, part in enumerate(location):
         is_domain = position == 2 and location[0] == "data"
+        is_projection = position == 2 and location[0] == "projections" and part in DOMAIN_OF
         is_source = position > 2 and location[position - 1] == "source"
-        if not (part in _TAGS and (is_domain or is_source)):
+        if not (part in _TAGS and (is_domain or is_source)) and not is_projection:
             kept.append(part)
     return kept
 

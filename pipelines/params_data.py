@@ -78,6 +78,7 @@ class GeneratedMeshes(Strict):
     num_per_class: Positive
     anisotropy: Annotated[float, Field(ge=0, lt=1)] = 0.45
     deformation: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    upright: bool = False  # all in the pose in which they are built, not rotated at random
     seed: int
 
 
@@ -90,6 +91,40 @@ class GeneratedNBody(Strict):
     num_test: Positive
     protocol: Literal["egnn", "softened"] = "egnn"
     seed: int
+
+
+class GeneratedCMB(Strict):
+    """Gaussian temperature maps, and non-Gaussian ones of the same power spectrum."""
+
+    kind: Literal["cmb"]
+    num_per_class: Positive
+    bandlimit: Positive
+    strength: PositiveFloat  # of the non-Gaussianity
+    spectrum: str = "planck"  # or `camb`, or a text file of C_l
+    # how spectra are matched: on separate maps, or by a closed form that has no scatter
+    transfer: Literal["ensemble", "expectation"] = "ensemble"
+    num_transfer_maps: Positive = 256
+    seed: int
+
+
+class GeneratedDigits(Strict):
+    """The handwritten digits of scikit-learn on the sphere."""
+
+    kind: Literal["digits"]
+    bandlimit: Positive
+    limit: Positive | None = None  # digits in all
+    centre: Literal["pole", "equator"] = "pole"  # where the images stand
+    seed: int
+
+
+class MapFiles(Strict):
+    """A folder with one sub-folder of maps for each class: HEALPix (.fits) or equiangular (.npy)."""
+
+    kind: Literal["files"]
+    path: str
+    bandlimit: Positive
+    max_rejected: Count = 0
+    limit: Positive | None = None
 
 
 class Split(Strict):
@@ -182,4 +217,12 @@ class NBodyData(Strict):
     graph: NBodyGraph = NBodyGraph()
 
 
-Dataset = Annotated[MoleculeData | JetData | MeshData | NBodyData, Field(discriminator="domain")]
+class MapData(Strict):
+    """A data set of functions on spheres; it has no graphs, only projections."""
+
+    domain: Literal["maps"]
+    source: Annotated[GeneratedCMB | GeneratedDigits | MapFiles, Field(discriminator="kind")]
+    split: Split = Split()
+
+
+Dataset = Annotated[MoleculeData | JetData | MeshData | NBodyData | MapData, Field(discriminator="domain")]

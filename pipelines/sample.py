@@ -169,7 +169,7 @@ def run(params: Params, name: str) -> None:
     folder = Path("samples") / name
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with (
-        stage("sample", name, params, settings.model_dump(), task_name(chosen)) as tracker,
+        stage("sample", name, params, settings.model_dump(), task_name(params, chosen)) as tracker,
         use_backend(params.kernels.backend),
         Progress(*columns) as progress,
     ):

@@ -26,11 +26,15 @@ def open_source(dataset: Dataset, num_workers: int) -> Source:
         Processes for generation.
     """
     source = dataset.source
+    if dataset.domain == "maps":
+        return _MAPS[source.kind](source, num_workers)
     if source.kind == "generated":
         return _GENERATORS[dataset.domain](source, num_workers)
     if isinstance(source, ReferenceSource):
         return _reference(source)
-    return _files(source, locate(source.path))
+    if isinstance(source, FilesSource):
+        return _files(source, locate(source.path))
+    raise ConfigError(f"`source.kind` {source.kind!r} is not for {dataset.domain}")
 
 
 # --- generators ------------------------------------------------------------------------------------------
@@ -77,6 +81,7 @@ def _meshes(source: Any, num_workers: int) -> Source:
         num_workers=num_workers,
         anisotropy=source.anisotropy,
         deformation=source.deformation,
+        upright=source.upright,
     )
     return Source(meshes, {"class_names": list(MESH_CLASSES)})
 
@@ -105,26 +110,74 @@ _GENERATORS: dict[str, Callable[[Any, int], Source]] = {
 }
 
 
+def _cmb(source: Any, num_workers: int) -> Source:
+    from geograph.generate.cmb import generate_cmb
+
+    maps = generate_cmb(
+        source.num_per_class,
+        bandlimit=source.bandlimit,
+        strength=source.strength,
+        seed=source.seed,
+        num_workers=num_workers,
+        spectrum=source.spectrum,
+        transfer=source.transfer,
+        num_transfer_maps=source.num_transfer_maps,
+    )
+    return Source(maps, {"class_names": ["Gaussian", "non-Gaussian"], "strength": source.strength})
+
+
+def _digits(source: Any, num_workers: int) -> Source:
+    from geograph.generate.digits import generate_digits
+
+    digits = generate_digits(
+        source.limit,
+        bandlimit=source.bandlimit,
+        seed=source.seed,
+        centre=source.centre,
+        num_workers=num_workers,
+    )
+    names = {"class_names": [str(digit) for digit in range(10)]}
+    return Source(digits, names, parts=lambda ids: [name.split("-")[0] for name in ids])
+
+
+def _map_files(source: Any, num_workers: int) -> Source:
+    from geograph.readers.sphere_maps import read_sphere_maps, sphere_map_classes
+
+    path, (rejects, on_error) = locate(source.path), _tolerant(source.max_rejected)
+    maps = read_sphere_maps(path, bandlimit=source.bandlimit, on_error=on_error)
+    facts = {"class_names": sphere_map_classes(path), "path": path.name}
+    return Source(islice(maps, source.limit), facts, rejects=rejects)
+
+
+_MAPS: dict[str, Callable[[Any, int], Source]] = {"cmb": _cmb, "digits": _digits, "files": _map_files}
+
+
 # --- files -----------------------------------------------------------------------------------------------
 
 
-def _files(source: FilesSource, path: Path) -> Source:
+OnError = Callable[[DataError], None]
+
+
+def _tolerant(max_rejected: int) -> tuple[list[str], OnError]:
+    """Return a list of rejects, and what notes one there until there are too many."""
     rejects: list[str] = []
 
     def on_error(error: DataError) -> None:
         rejects.append(str(error))
-        if len(rejects) > source.max_rejected:
+        if len(rejects) > max_rejected:
             raise error
 
+    return rejects, on_error
+
+
+def _files(source: FilesSource, path: Path) -> Source:
+    rejects, on_error = _tolerant(source.max_rejected)
     opened = _READERS[source.format](source, path, on_error)
     opened.rejects = rejects
     opened.attributes["path"] = path.name
     if source.limit is not None:
         opened.records = islice(opened.records, source.limit)
     return opened
-
-
-OnError = Callable[[DataError], None]
 
 
 def _qm7(source: FilesSource, path: Path, on_error: OnError) -> Source:

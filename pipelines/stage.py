@@ -18,7 +18,7 @@ from geograph.errors import GeographError
 from geograph.training.provenance import md5_of, run_tags
 from geograph.training.tracking import Tracker, default_uri
 from pipelines import USUAL_THRESHOLD
-from pipelines.closure import REPOSITORY, closure, digest, model_choice, source_choice
+from pipelines.closure import REPOSITORY, closure, digest, model_choice, projection_choice, source_choice
 from pipelines.params import Params, Run
 from pipelines.validate import load_known
 
@@ -59,15 +59,20 @@ def _settle() -> None:
     gc.set_threshold(*USUAL_THRESHOLD)
 
 
-def task_name(run: Run) -> str:
-    """Name of what is learned on which data; MLflow experiments and comparison tables are called so."""
-    return f"{run.dataset}-{run.task.kind}"
+def task_name(params: Params, run: Run) -> str:
+    """Name of what is learned on which records; MLflow experiments and comparison tables are called so.
+
+    Graphs and projections of one data set stand in one table.
+    """
+    return f"{params.records_of(run.dataset)}-{run.task.kind}"
 
 
 def stage_files(stage: str, params: Params, name: str) -> list[str]:
     """Source files that one item of a stage uses."""
     if stage == "prepare":
         return closure("pipelines.prepare", source_choice(params.data[name].domain))
+    if stage == "project":
+        return closure("pipelines.project", projection_choice(params.projections[name].kind))
     if stage in ("train", "evaluate", "sample"):
         run = params.runs[name]
         return closure(f"pipelines.{stage}", model_choice(run.model.name, run.task.kind))

@@ -126,7 +126,7 @@ def run(params: Params, name: str) -> None:
     """Steer the molecules of run `name`."""
     chosen, settings = params.runs[name], params.steer[name]
     with (
-        stage("steer", name, params, settings.model_dump(), task_name(chosen)) as tracker,
+        stage("steer", name, params, settings.model_dump(), task_name(params, chosen)) as tracker,
         use_backend(params.kernels.backend),
     ):
         task = cast(GenerationTask, load_checkpoint(f"models/{name}.pt", expected_kind="generation").task)

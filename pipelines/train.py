@@ -35,7 +35,7 @@ def make_task(run: Run, data: GraphData, num_steps: int) -> Task:
     optimizer = run.optimizer.model_dump()
     optimizer["warmup_steps"] = int(optimizer.pop("warmup_fraction") * num_steps)
     lightning.seed_everything(run.seed, verbose=False)
-    return build_task(
+    task = build_task(
         run.task.kind,
         model=run.model.name,
         model_params=model_params(run, data),
@@ -43,6 +43,11 @@ def make_task(run: Run, data: GraphData, num_steps: int) -> Task:
         statistics=train_statistics(run, data),
         **run.task.options,
     )
+    if run.rotations is not None and run.rotations.train != "none":
+        from geograph.tasks.rotations import RandomRotations
+
+        task.augmentation = RandomRotations(run.rotations.train, run.rotations.copies, seed=run.seed)
+    return task
 
 
 def state_folder(name: str, identity: dict[str, Any]) -> Path:
@@ -123,7 +128,7 @@ def run(params: Params, name: str) -> None:
     settings = chosen.model_dump(mode="json")
     identity = {"run": settings, "data": data.describe(), "code": code_digest(params, name)}
     folder = state_folder(name, identity)
-    experiment = task_name(chosen)
+    experiment = task_name(params, chosen)
     with (
         stage("train", name, params, settings, experiment, data=data.describe(), keep=folder) as tracker,
         use_backend(params.kernels.backend),

@@ -14,6 +14,7 @@ import typer
 from geograph.errors import BackendError, ConfigError
 from pipelines.closure import REPOSITORY, digest
 from pipelines.params import Params, Run, load_params
+from pipelines.params_projections import Projection
 
 
 def load_checked(path: Path) -> Params:
@@ -80,10 +81,10 @@ def check_models(path: Path, params: Params) -> None:
     except BackendError as error:
         raise ConfigError(f"{path}: kernels.backend: {error}") from error
     for name, run in params.runs.items():
-        _check_model(f"{path}: runs.{name}.model", run)
+        _check_model(f"{path}: runs.{name}.model", run, params.projections.get(run.dataset))
 
 
-def _check_model(where: str, run: Run) -> None:
+def _check_model(where: str, run: Run, projection: Projection | None) -> None:
     """Build the model without memory, so that a wrong name or value is found before anything runs."""
     import torch
 
@@ -97,8 +98,13 @@ def _check_model(where: str, run: Run) -> None:
             raise ConfigError(
                 f"{run.model.name} predicts {spec.output}, a {run.task.kind} task needs {wanted}"
             )
+        if ("harmonic" in spec.fields) != (projection is not None):
+            kind = "functions on spheres" if "harmonic" in spec.fields else "graphs"
+            raise ConfigError(f"{run.model.name} takes {kind}, and {run.dataset} holds others")
         filled = {"num_features": 6} if spec.output == "noise" else {}
-        with torch.device("meta"):
+        if projection is not None:
+            filled = {"num_channels": 1, "bandlimit": projection.bandlimit_out, "num_outputs": 1}
+        with torch.device("cpu" if projection is not None else "meta"):
             build_model(run.model.name, **filled, **run.model.params)
     except (ConfigError, TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error

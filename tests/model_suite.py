@@ -104,3 +104,11 @@ class ModelSuite:
             optimizer.step()
         last = float(self.loss(model(batch), batch).detach())
         assert last < 0.1 * first, f"loss fell from {first:.3g} to {last:.3g} only"
+
+    def test_trains_after_an_evaluation_in_inference_mode(self) -> None:
+        """Tables that the evaluation made first must serve a derivative; Lightning validates like this."""
+        batch, model = self.batch(), self.model()
+        with torch.inference_mode():
+            model(batch)
+        model.train()(batch).square().sum().backward()
+        assert all(value.grad is not None for value in model.parameters())

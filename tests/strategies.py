@@ -10,9 +10,10 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from geograph.algebra.euclid import random_orthogonal
+from geograph.algebra.harmonics import degrees
 from geograph.algebra.minkowski import boost
 
-KINDS = ("molecule", "jet", "mesh", "nbody")
+KINDS = ("molecule", "jet", "mesh", "nbody", "sphere", "atom_spheres")
 
 
 def ragged_sizes(num_graphs: int, generator: torch.Generator, smallest: int, largest: int) -> list[int]:
@@ -101,7 +102,15 @@ def make_batch(
         sizes[0] = 1
     if kind == "jet":
         return _jets(sizes, generator, dtype, has_beams)
-    make = {"molecule": _molecules, "mesh": _meshes, "nbody": _bodies}[kind]
+    if kind == "sphere" and not single_node and 1 not in sizes:
+        sizes = [1] * len(sizes)
+    make = {
+        "molecule": _molecules,
+        "mesh": _meshes,
+        "nbody": _bodies,
+        "sphere": _spheres,
+        "atom_spheres": _atom_spheres,
+    }[kind]
     return make(sizes, generator, dtype)
 
 
@@ -164,11 +173,37 @@ def _bodies(sizes: list[int], generator: torch.Generator, dtype: torch.dtype) ->
     return assemble(sizes, complete_edges(sizes), **{name: value.to(dtype) for name, value in fields.items()})
 
 
+def harmonic_coefficients(
+    spheres: int, channels: int, bandlimit: int, generator: torch.Generator, dtype: torch.dtype
+) -> Tensor:
+    """Random functions whose spectrum falls with the degree."""
+    degree = degrees(bandlimit).double()
+    values = torch.randn(spheres, channels, bandlimit**2, generator=generator, dtype=torch.float64)
+    return (values / (1 + degree)).to(dtype)
+
+
+#: Channels and band-limit of the batches of kinds `sphere` and `atom_spheres`.
+SPHERE_CHANNELS, SPHERE_BANDLIMIT = 3, 6
+
+
+def _spheres(sizes: list[int], generator: torch.Generator, dtype: torch.dtype) -> Data:
+    harmonic = harmonic_coefficients(sum(sizes), SPHERE_CHANNELS, SPHERE_BANDLIMIT, generator, dtype)
+    y = torch.arange(len(sizes)) % 2
+    return assemble(sizes, torch.zeros(2, 0, dtype=torch.int64), harmonic=harmonic, y=y)
+
+
+def _atom_spheres(sizes: list[int], generator: torch.Generator, dtype: torch.dtype) -> Data:
+    data = _molecules(sizes, generator, dtype)
+    harmonic = harmonic_coefficients(sum(sizes), SPHERE_CHANNELS, SPHERE_BANDLIMIT, generator, dtype)
+    return assemble(sizes, torch.zeros(2, 0, dtype=torch.int64), harmonic=harmonic, z=data.z, y=data.y)
+
+
 def take_graph(batch: Data, graph: int) -> Data:
     """One graph of a batch as a batch of its own, with the same values bit for bit."""
     start, stop = int(batch.ptr[graph]), int(batch.ptr[graph + 1])
     mask = (batch.edge_index[1] >= start) & (batch.edge_index[1] < stop)
     names = [name for name in ("z", "pos", "vel", "charge", "normal", "area", "p4", "is_beam", "pos_target")]
+    names.append("harmonic")
     fields = {name: batch[name][start:stop] for name in names if name in batch}
     if "y" in batch:
         fields["y"] = batch.y[graph : graph + 1]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from geograph.models import MODELS
 from pipelines import closure, stages
 from pipelines.params import Params, load_params
 from pipelines.stage import stage_files
@@ -214,7 +215,8 @@ def test_a_changed_byte_changes_the_digest(repository_copy: Path, params: Params
 @pytest.mark.parametrize("pipeline", EVERY_PIPELINE)
 def test_everything_in_the_parameters_is_run_once(pipeline: Pipeline) -> None:
     params = pipeline.params
-    wanted = dict.fromkeys(("prepare", "featurize"), params.data)
+    used = {run.dataset for run in params.runs.values()}
+    wanted = {"prepare": params.data, "featurize": used & params.data.keys(), "project": params.projections}
     wanted |= {"sample": params.sample, "steer": params.steer}
     wanted |= dict.fromkeys(("train", "evaluate"), params.runs)
     for module, names in wanted.items():
@@ -227,7 +229,10 @@ def test_run_uses_the_data_set_of_its_stage(pipeline: Pipeline) -> None:
         for module, item in stages.items(name, stage):
             if module in ("train", "evaluate"):
                 used = {path for path, _ in entries(stage, "deps")}
-                assert f"data/processed/{pipeline.params.runs[item].dataset}" in used
+                run = pipeline.params.runs[item]
+                assert f"data/processed/{run.dataset}" in used
+                build = MODELS[run.model.name].build
+                assert any(path.endswith(f"{build.module.replace('.', '/')}.py") for path in used)
 
 
 @pytest.mark.parametrize(("pipeline", "name"), EVERY_STAGE)

@@ -80,6 +80,7 @@ class GraphLoader:
         self._node_ptr = np.array(store.pointer(Level.NODE))
         self._num_nodes = np.diff(self._node_ptr)
         self._edge_ptr: np.ndarray | None = None
+        self._has_no_edges = store.attributes["edges"] == "none"
         if store.attributes["edges"] == "stored":
             self._edge_ptr = np.array(store.pointer(Level.EDGE))
 
@@ -137,6 +138,8 @@ class GraphLoader:
     def _num_edges(self, order: np.ndarray) -> np.ndarray:
         if self._edge_ptr is not None:
             return self._edge_ptr[order + 1] - self._edge_ptr[order]
+        if self._has_no_edges:
+            return np.zeros(len(order), np.int64)
         return self._num_nodes[order] * (self._num_nodes[order] - 1)
 
     def batch(self, records: np.ndarray) -> Data:
@@ -169,6 +172,8 @@ class GraphLoader:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return `edge_index` and its pointer over targets; stored edge features are added to `values`."""
         if self._edge_ptr is None:
+            if self._has_no_edges:
+                return np.zeros((2, 0), np.int64), np.zeros(int(counts.sum()) + 1, np.int64)
             return complete_graph_edges(counts)
         num_edges = self._edge_ptr[records + 1] - self._edge_ptr[records]
         rows = ragged_rows(self._edge_ptr[records], num_edges)

@@ -12,7 +12,7 @@ from torch import nn
 
 from geograph.errors import ConfigError
 
-Symmetry: TypeAlias = Literal["E(3)", "E(4)", "O(1,3)", "S(n)"]
+Symmetry: TypeAlias = Literal["E(3)", "E(4)", "O(1,3)", "SO(3)", "S(n)"]
 Output: TypeAlias = Literal["graph", "node_position", "noise"]
 
 
@@ -60,6 +60,11 @@ class ModelSpec:
     fields: tuple[str, ...]
     allows_amp: bool
     output: Output
+
+
+def _on_spheres(name: str, module: str, model: str, symmetry: Symmetry = "SO(3)") -> ModelSpec:
+    """Row of a model of functions on spheres."""
+    return ModelSpec(name, LazyModel(module, model), symmetry, ("harmonic",), True, "graph")
 
 
 _ROWS: tuple[ModelSpec, ...] = (
@@ -119,6 +124,14 @@ _ROWS: tuple[ModelSpec, ...] = (
         True,
         "noise",
     ),
+    _on_spheres("zonal-cnn", "geograph.models.zonal_cnn", "ZonalCNNGraph"),
+    _on_spheres("spin-weighted-cnn", "geograph.models.spin_weighted_cnn", "SpinWeightedCNNGraph"),
+    _on_spheres("s2cnn", "geograph.models.s2cnn", "S2CNNGraph"),
+    _on_spheres("clebsch-gordan-net", "geograph.models.clebsch_gordan_net", "ClebschGordanNetGraph"),
+    _on_spheres("efficient-spherical", "geograph.models.efficient_spherical", "EfficientSphericalGraph"),
+    _on_spheres("hybrid-spherical", "geograph.models.hybrid_spherical", "HybridSphericalGraph"),
+    _on_spheres("power-spectrum", "geograph.models.power_spectrum", "PowerSpectrumGraph"),
+    _on_spheres("planar-cnn", "geograph.models.planar_cnn", "PlanarCNNGraph", symmetry="S(n)"),
 )
 
 #: Every model by its name.
@@ -143,6 +156,8 @@ def model_spec(name: str, params: Mapping[str, Any] | None = None) -> ModelSpec:
     if name not in MODELS:
         raise ConfigError(f"`model.name` must be one of {', '.join(sorted(MODELS))}, got {name!r}.")
     spec = MODELS[name]
+    if spec.fields == ("harmonic",) and (params or {}).get("head") == "atoms":
+        return replace(spec, fields=("harmonic", "z"))
     inputs = (params or {}).get("inputs")
     if name == "egnn" and inputs in _EGNN_INPUTS:
         symmetry, fields = _EGNN_INPUTS[inputs]

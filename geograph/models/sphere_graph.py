@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from geograph.algebra.harmonics import bandlimit_of
+from geograph.algebra.harmonics import bandlimit_of, degrees
 from geograph.errors import ConfigError, ShapeError
 from geograph.kernels import segment_reduce
 from geograph.layers.inputs import MoleculeInputs
@@ -43,14 +43,20 @@ class SphericalTrunk(nn.Module):
 
 
 class InputScale(nn.Module):
-    """(f - mean) / scale for each channel; the mean is a constant function, so rotations commute with it.
+    """(f - mean) / scale for each channel, or for each degree of each channel; rotations commute with it.
 
     Parameters
     ----------
     mean
-        Mean of the coefficient l = 0 of each channel.
+        Mean of the coefficient l = 0 of each channel: the mean is a constant function.
     scale
-        Root mean square of a coefficient of each channel around that mean.
+        Root mean square of a coefficient around that mean: one number for each channel, or one for each
+        degree, channel by channel.
+
+    Raises
+    ------
+    ConfigError
+        If the numbers do not fit each other or a scale is not positive.
     """
 
     mean: Tensor
@@ -58,12 +64,13 @@ class InputScale(nn.Module):
 
     def __init__(self, mean: Sequence[float], scale: Sequence[float]) -> None:
         super().__init__()
-        if len(mean) != len(scale) or not all(value > 0 for value in scale):
+        if not mean or len(scale) % len(mean) or not scale or not all(value > 0 for value in scale):
             raise ConfigError(
-                f"`input_scale` must be positive, one for each of {len(mean)} channels, got {list(scale)}."
+                f"`input_scale` must be positive, one for each of {len(mean)} channels or for each degree of "
+                f"them, got {list(scale)}."
             )
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
-        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("scale", torch.tensor(scale).view(len(mean), -1))
 
     def forward(
         self, harmonic: Float[Tensor, "spheres channels coefficients"]
@@ -71,7 +78,9 @@ class InputScale(nn.Module):
         """Normalise the input."""
         mean, scale = self.mean.to(harmonic.dtype), self.scale.to(harmonic.dtype)
         constant = torch.nn.functional.pad(mean[:, None], (0, harmonic.shape[-1] - 1))
-        return (harmonic - constant) / scale[:, None]
+        if scale.shape[1] > 1:
+            scale = scale[:, degrees(scale.shape[1]).to(scale.device)]
+        return (harmonic - constant) / scale
 
 
 class SphereGraph(nn.Module):
@@ -84,8 +93,8 @@ class SphereGraph(nn.Module):
     num_outputs
         Outputs of each graph.
     head
-        `sphere`: mean over the spheres of a graph (usually there is one), then an MLP. `atoms`: the network of
-        Zaheer et al. (2017) over the atoms as Cohen et al. (2018) use it: an MLP for each atom, which also
+        `sphere`: mean over the spheres of a graph (usually there is one), then an MLP. `atoms`: the network
+        of Zaheer et al. (2017) over the atoms as Cohen et al. (2018) use it: an MLP for each atom, which also
         sees its element, the sum over the atoms, and another MLP.
     num_hidden
         Widths of the hidden layers: one for `sphere`; for `atoms` those of the first MLP, of its output, and
@@ -122,7 +131,9 @@ class SphereGraph(nn.Module):
         super().__init__()
         if head not in ("sphere", "atoms"):
             raise ConfigError(f"`head` must be sphere or atoms, got {head!r}.")
-        widths = list(num_hidden) if num_hidden is not None else {"sphere": [128], "atoms": [256, 64, 512]}[head]
+        widths = (
+            list(num_hidden) if num_hidden is not None else {"sphere": [128], "atoms": [256, 64, 512]}[head]
+        )
         if len(widths) != (1 if head == "sphere" else 3):
             raise ConfigError(f"`num_hidden` must be 1 width for sphere, 3 for atoms, got {widths}.")
         self.trunk, self.head = trunk, head

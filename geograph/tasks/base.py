@@ -66,6 +66,8 @@ class Task(lightning.LightningModule):
         self.statistics: dict[str, Any] = self.settings["statistics"]
         self.model = models.build_model(model, **model_params)
         self.optimizer_factory: Callable[[Task], Any] | None = None
+        #: Changes each training batch, for instance by a random rotation.
+        self.augmentation: Callable[[Data], Data] | None = None
         self._terms: list[dict[str, Tensor]] = []
         self._rng_state: tuple[Tensor, list[Tensor]] | None = None
 
@@ -177,6 +179,8 @@ class Task(lightning.LightningModule):
 
     def training_step(self, batch: Data, batch_idx: int) -> Tensor:
         """Loss of one batch, logged as `train/loss`."""
+        if self.augmentation is not None:
+            batch = self.augmentation(batch)
         loss = self.training_loss(batch)
         self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=int(batch.num_graphs))
         return loss

@@ -26,11 +26,12 @@ def fit_statistics(
     units: Sequence[str],
     z: Int[Tensor, " n"] | None = None,
     batch: Int[Tensor, " n"] | None = None,
+    composition: str = "linear",
 ) -> dict[str, Any]:
     """Statistics of the training part for `RegressionTask`, as JSON values.
 
-    With atomic numbers `z` and their graphs `batch` a composition baseline is fitted, and mean and standard
-    deviation are those of what remains.
+    With atomic numbers `z` and their graphs `batch` a composition baseline is fitted, of the kind
+    `composition`, and mean and standard deviation are those of what remains.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def fit_statistics(
     statistics: dict[str, Any] = {"target_names": list(names), "target_units": list(units)}
     rest = y.double()
     if z is not None and batch is not None:
-        statistics["composition"] = fit_composition(z, batch, y)
+        statistics["composition"] = fit_composition(z, batch, y, kind=composition)
         rest = rest - composition_baseline(z, batch, len(y), statistics["composition"])
     std = rest.std(dim=0, unbiased=False)
     if not bool((std > 0).all()):

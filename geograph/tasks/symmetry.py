@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 
 from geograph.algebra.euclid import random_orthogonal, random_translation
 from geograph.algebra.minkowski import random_lorentz
+from geograph.algebra.wigner import random_rotation, rotate
 from geograph.errors import ConfigError
 from geograph.fields import FIELDS, Level, Representation
 from geograph.kernels import segment_index
@@ -23,21 +24,30 @@ _ACTS_ON: dict[str, tuple[Representation, ...]] = {
     "E(3)": (Representation.POSITION, Representation.VECTOR, Representation.PSEUDOVECTOR),
     "E(4)": (Representation.FOUR_VECTOR,),
     "O(1,3)": (Representation.FOUR_VECTOR,),
+    "SO(3)": (
+        Representation.HARMONIC,
+        Representation.POSITION,
+        Representation.VECTOR,
+        Representation.PSEUDOVECTOR,
+    ),
     "S(n)": (),
 }
 
 
 def transform_values(
-    values: Float[Tensor, "rows dim"],
+    values: Float[Tensor, "*rows dim"],
     representation: Representation,
-    matrix: Float[Tensor, "dim dim"],
-    translation: Float[Tensor, " dim"] | None = None,
-) -> Float[Tensor, "rows dim"]:
+    matrix: Float[Tensor, "axes axes"],
+    translation: Float[Tensor, " axes"] | None = None,
+) -> Float[Tensor, "*rows dim"]:
     """Transform rows by their representation; computed in float64, returned in the dtype of the rows.
 
-    A translation moves positions and, where one is given for E(4), four-vectors; never vectors.
+    Harmonic coefficients stand along the last axis; everything else has one vector in each row. A
+    translation moves positions and, where one is given for E(4), four-vectors; never vectors.
     """
     g = matrix.to(device=values.device, dtype=torch.float64)
+    if representation is Representation.HARMONIC:
+        return rotate(values.double(), g).to(values.dtype)
     result = values.double() @ g.T
     if representation is Representation.PSEUDOVECTOR:
         result = torch.linalg.det(g) * result
@@ -60,7 +70,8 @@ def transform_batch(
     batch
         Batch by the batch contract; it is not changed.
     symmetry
-        "E(3)", "E(4)" or "O(1,3)": says which fields the matrix acts on. For "S(n)" see `permute_nodes`.
+        "E(3)", "E(4)", "O(1,3)" or "SO(3)": says which fields the matrix acts on. For "S(n)" see
+        `permute_nodes`.
     matrix
         Element of the group, [3, 3] or [4, 4]; rows transform as ``x @ matrix.T``.
     translation
@@ -73,13 +84,13 @@ def transform_batch(
     """
     if symmetry not in _ACTS_ON or symmetry == "S(n)":
         raise ConfigError(
-            f"`symmetry` must be E(3), E(4) or O(1,3), got {symmetry!r}; see permute_nodes for S(n)."
+            f"`symmetry` must be E(3), E(4), O(1,3) or SO(3), got {symmetry!r}; see permute_nodes for S(n)."
         )
-    size = 3 if symmetry == "E(3)" else 4
+    size = 3 if symmetry in ("E(3)", "SO(3)") else 4
     if tuple(matrix.shape) != (size, size):
         raise ConfigError(f"`matrix` must be {size} x {size} for {symmetry}, got {tuple(matrix.shape)}.")
-    if translation is not None and symmetry == "O(1,3)":
-        raise ConfigError("`translation` is no element of O(1,3); leave it out.")
+    if translation is not None and symmetry in ("O(1,3)", "SO(3)"):
+        raise ConfigError(f"`translation` is no element of {symmetry}; leave it out.")
     result = copy.copy(batch)
     for name, field in FIELDS.items():
         if name in batch and field.representation in _ACTS_ON[symmetry]:
@@ -141,7 +152,7 @@ def equivariance_error(
     batch
         Any batch by the contract that the model accepts.
     symmetry
-        "E(3)", "E(4)", "O(1,3)" or "S(n)".
+        "E(3)", "E(4)", "O(1,3)", "SO(3)" or "S(n)".
     generator
         Source of the random elements.
     num_elements
@@ -222,4 +233,6 @@ def random_element(
         return random_orthogonal(generator, 4), None
     if symmetry == "O(1,3)":
         return random_lorentz(generator, max_rapidity), None
-    raise ConfigError(f"`symmetry` must be E(3), E(4) or O(1,3), got {symmetry!r}.")
+    if symmetry == "SO(3)":
+        return random_rotation(generator, 1)[0], None
+    raise ConfigError(f"`symmetry` must be E(3), E(4), O(1,3) or SO(3), got {symmetry!r}.")

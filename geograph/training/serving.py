@@ -1,10 +1,10 @@
 """Checkpoints as MLflow models: prediction from a table with one graph in each row.
 
 Columns are the node fields of the model (`z` and `pos`; `p4`; `pos`, `vel` and `charge`; `pos`, `normal` and
-`area`), each cell a list with one entry for each node, or the JSON text of such a list as in a CSV file. A
-molecule may also stand as text in a column `molblock`, `xyz` or `smiles`, see `serving_cells`. A column
-`edge_index` (two lists, sources and targets) gives the edges; without it they are made by the rule that the
-checkpoint names in the description of its data, or else all nodes of a graph are joined.
+`area`; `harmonic`), each cell a list with one entry for each node, or the JSON text of such a list as in a
+CSV file. A molecule may also stand as text in a column `molblock`, `xyz` or `smiles`, see `serving_cells`. A
+column `edge_index` (two lists, sources and targets) gives the edges; without it they are made by the rule
+that the checkpoint names in the description of its data, or else all nodes of a graph are joined.
 
 A property model answers with one column for each target, named with its unit (`energy_ev`); other models
 with a column `prediction`. A generation task takes `num` and `seed` instead.
@@ -28,7 +28,8 @@ from geograph.training.serving_cells import DEFAULT_SEED, is_missing, molecule_c
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Dtype and number of columns (0 for a plain list) of each node field.
+#: Dtype and number of columns (0 for a plain list, -1 for an array of channels and coefficients) of each node
+#: field.
 FIELDS: dict[str, tuple[torch.dtype, int]] = {
     "z": (torch.int64, 0),
     "pos": (torch.float32, 3),
@@ -38,6 +39,7 @@ FIELDS: dict[str, tuple[torch.dtype, int]] = {
     "is_beam": (torch.int64, 0),
     "normal": (torch.float32, 3),
     "area": (torch.float32, 0),
+    "harmonic": (torch.float32, -1),
 }
 OPTIONAL = ("is_beam",)
 #: Fields of the models that take molecules.
@@ -169,10 +171,25 @@ def _node_values(columns: Mapping[str, Sequence[Any]], fields: Sequence[str]) ->
                 raise ConfigError(
                     f"row {row}: `{name}` must have {size} entries like `{fields[0]}`, got {len(cell)}."
                 )
+        if width < 0:
+            data[name] = _arrays(cells, name, dtype)
+            continue
         _check_entries(cells, name, width)
         tensor = torch.tensor([entry for cell in cells for entry in cell], dtype=dtype)
         data[name] = tensor.view(-1, width) if width else tensor.view(-1)
     return data, sizes
+
+
+def _arrays(cells: list[list[Any]], name: str, dtype: torch.dtype) -> Tensor:
+    try:
+        tensor = torch.tensor([entry for cell in cells for entry in cell], dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"`{name}` must hold arrays of one shape ({error}).") from error
+    if tensor.ndim != 3:
+        raise ConfigError(
+            f"`{name}` must hold channels of coefficients for each sphere, got {tensor.ndim - 1} axes."
+        )
+    return tensor
 
 
 def _check_entries(cells: list[list[Any]], name: str, width: int) -> None:

@@ -68,12 +68,13 @@ def write(folder: Path, *changes: Change) -> Path:
 def test_committed_files_are_valid(path: Path) -> None:
     params = load_checked(path)
     assert params.runs
-    assert {run.dataset for run in params.runs.values()} <= set(params.data)
+    assert {run.dataset for run in params.runs.values()} <= {*params.data, *params.projections}
 
 
 def test_tiny_file_has_the_same_names() -> None:
     tiny, full = load_params(COMMITTED[1]), load_params(COMMITTED[0])
     assert tiny.data.keys() == full.data.keys()
+    assert tiny.projections.keys() == full.projections.keys()
     assert tiny.runs.keys() == full.runs.keys()
     assert tiny.sample.keys() == full.sample.keys()
     for name, run in full.runs.items():
@@ -90,6 +91,8 @@ def test_unchanged_copy_is_valid(tmp_path: Path) -> None:
 
 JETS = "runs.jets-egnn"
 MOLECULES = "data.molecules"
+SPHERES = "projections.meshes-sphere"
+ZONAL = "runs.meshes-sphere-zonal"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ MOLECULES = "data.molecules"
         # names that point nowhere
         (spoil(f"{MOLECULES}.domain", "crystals"), MOLECULES, "molecules"),
         (spoil(f"{MOLECULES}.source.kind", "web"), f"{MOLECULES}.source", "reference"),
-        (spoil(f"{JETS}.dataset", "jet"), f"{JETS}.dataset", r"no data set 'jet'; there are \['jets'"),
+        (spoil(f"{JETS}.dataset", "jet"), f"{JETS}.dataset", "no data set 'jet'; there are .*'jets'"),
         (spoil(f"{JETS}.task.kind", "ranking"), f"{JETS}.task.kind", "got 'ranking'"),
         (
             spoil("sample.jets-egnn", {"num_molecules": 1}),
@@ -165,6 +168,39 @@ MOLECULES = "data.molecules"
             spoil(f"{MOLECULES}.graph.targets", ["gap_ev"]),
             "runs.molecules-egnn.task.targets",
             rf"{MOLECULES}.graph.targets has only \['gap_ev'\]",
+        ),
+        # functions on spheres
+        (spoil("data.cmb.source.kind", "noise"), "data.cmb.source", "'cmb', 'digits', 'files'"),
+        (spoil(f"{SPHERES}.kind", "shadows"), SPHERES, "'rays'"),
+        (spoil(f"{SPHERES}.bandlimit", 0), f"{SPHERES}.bandlimit", "greater than 0"),
+        (spoil(f"{SPHERES}.channels", ["depth"]), f"{SPHERES}.channels.0", "got 'depth'"),
+        (
+            spoil(SPHERES, {"kind": "celestial", "bandlimit": 8}),
+            f"{SPHERES}.kind",
+            "celestial is for jets, but meshes holds meshes",
+        ),
+        (
+            spoil("projections.stars-sphere", {"kind": "maps", "bandlimit": 8}),
+            "projections.stars-sphere",
+            "must be called after its data set",
+        ),
+        (spoil(f"{ZONAL}.dataset", "cmb"), f"{ZONAL}.dataset", "no data set 'cmb'; there are .*'cmb-sphere'"),
+        (
+            spoil("runs.cmb-low-efficient.dataset", "meshes"),
+            "runs.cmb-low-efficient.model",
+            "takes functions on spheres",
+        ),
+        (spoil(f"{JETS}.dataset", "jets-sphere"), f"{JETS}.model", "egnn takes graphs"),
+        (spoil(f"{JETS}.rotations", {"train": "so3"}), f"{JETS}.rotations", "jets is no projection"),
+        (
+            spoil(f"{ZONAL}.rotations", {"copies": 3}),
+            f"{ZONAL}.rotations",
+            "copies needs train: z or so3",
+        ),
+        (
+            spoil("projections.molecules-sphere.targets", ["gap_ev"]),
+            "runs.molecules-sphere-efficient.task.targets",
+            r"projections.molecules-sphere.targets has only \['gap_ev'\]",
         ),
     ],
 )

@@ -113,7 +113,9 @@ def test_broken_symmetry_is_measured() -> None:
 
 def test_errors() -> None:
     batch, generator, model = make_batch("jet"), torch.Generator(), nn.Identity()
-    with pytest.raises(ConfigError, match=r"`symmetry` must be E\(3\), E\(4\) or O\(1,3\), got 'S\(n\)'"):
+    with pytest.raises(
+        ConfigError, match=r"`symmetry` must be E\(3\), E\(4\), O\(1,3\) or SO\(3\), got 'S\(n\)'"
+    ):
         transform_batch(batch, "S(n)", MIRROR)
     with pytest.raises(ConfigError, match=r"`matrix` must be 4 x 4 for O\(1,3\), got \(3, 3\)"):
         transform_batch(batch, "O(1,3)", MIRROR)
