@@ -71,7 +71,7 @@ class Sampling:
 
 
 SAMPLINGS = (
-    Sampling("sampling-1000", 1000, 10, minimum=1, num_molecules=16),
+    Sampling("sampling-1000", 1000, 10, minimum=1, num_molecules=12),
     Sampling("sampling-50", 50, 5, minimum=1, num_molecules=32),
 )
 

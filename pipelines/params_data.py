@@ -123,6 +123,8 @@ class MapFiles(Strict):
     kind: Literal["files"]
     path: str
     bandlimit: Positive
+    grid: Literal["gl", "dh", "soft", "mw"] = "dh"  # of .npy maps
+    order: Literal["ring", "nested"] | None = None  # of HEALPix files that do not say it
     max_rejected: Count = 0
     limit: Positive | None = None
 

@@ -113,16 +113,7 @@ _GENERATORS: dict[str, Callable[[Any, int], Source]] = {
 def _cmb(source: Any, num_workers: int) -> Source:
     from geograph.generate.cmb import generate_cmb
 
-    maps = generate_cmb(
-        source.num_per_class,
-        bandlimit=source.bandlimit,
-        strength=source.strength,
-        seed=source.seed,
-        num_workers=num_workers,
-        spectrum=source.spectrum,
-        transfer=source.transfer,
-        num_transfer_maps=source.num_transfer_maps,
-    )
+    maps = generate_cmb(num_workers=num_workers, **source.model_dump(exclude={"kind"}))
     return Source(maps, {"class_names": ["Gaussian", "non-Gaussian"], "strength": source.strength})
 
 
@@ -144,7 +135,8 @@ def _map_files(source: Any, num_workers: int) -> Source:
     from geograph.readers.sphere_maps import read_sphere_maps, sphere_map_classes
 
     path, (rejects, on_error) = locate(source.path), _tolerant(source.max_rejected)
-    maps = read_sphere_maps(path, bandlimit=source.bandlimit, on_error=on_error)
+    options = source.model_dump(include={"bandlimit", "grid", "order"})
+    maps = read_sphere_maps(path, on_error=on_error, **options)
     facts = {"class_names": sphere_map_classes(path), "path": path.name}
     return Source(islice(maps, source.limit), facts, rejects=rejects)
 

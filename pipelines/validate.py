@@ -115,7 +115,10 @@ def validate(
 ) -> None:
     """Check every parameter of the pipeline, the models included."""
     checked = load_checked(params)
-    print(f"{params}: valid; {len(checked.data)} data sets, {len(checked.runs)} runs")
+    print(
+        f"{params}: valid; {len(checked.data)} data sets, {len(checked.projections)} projections, "
+        f"{len(checked.runs)} runs"
+    )
     for name, run in checked.runs.items():
         what = f"{run.task.kind} with {run.model.name} on {run.dataset}"
         print(f"  {name}: {what}, {run.training.max_epochs} epochs")

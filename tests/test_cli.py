@@ -72,7 +72,7 @@ def test_validate_accepts_the_committed_file(
 ) -> None:
     code, out, err = call(monkeypatch, capsys, "validate", str(REPOSITORY / "params.yaml"))
     assert (code, err) == (0, "")
-    assert "params.yaml: valid; 4 data sets, 9 runs" in out
+    assert "params.yaml: valid; 6 data sets, 7 projections, 20 runs" in out
     assert "jets-lorentznet: classification with lorentznet on jets, " in out
 
 

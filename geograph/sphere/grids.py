@@ -14,7 +14,7 @@ A grid of band-limit L carries functions of degree l < L without loss. What diff
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -109,8 +109,7 @@ def grid_shape(kind: GridKind, bandlimit: int) -> tuple[int, int]:
     return rings[kind], 2 * bandlimit - 1 if kind == "mw" else 2 * bandlimit
 
 
-@cached_tables(maxsize=64)
-def make_grid(kind: GridKind, bandlimit: int, nlon: int | None = None) -> Grid:
+def make_grid(kind: str, bandlimit: int, nlon: int | None = None) -> Grid:
     """Return the grid of that kind for functions of degree below the band-limit.
 
     Parameters
@@ -136,11 +135,16 @@ def make_grid(kind: GridKind, bandlimit: int, nlon: int | None = None) -> Grid:
         raise ConfigError(f"`kind` must be one of {', '.join(get_args(GridKind))}, got {kind!r}.")
     if bandlimit < 1:
         raise ConfigError(f"`bandlimit` must be at least 1, got {bandlimit}.")
-    nlon = grid_shape(kind, bandlimit)[1] if nlon is None else nlon
+    nlon = grid_shape(cast(GridKind, kind), bandlimit)[1] if nlon is None else nlon
     if nlon < 2 * bandlimit - 1:
         raise ConfigError(
             f"`nlon` must be at least {2 * bandlimit - 1} for band-limit {bandlimit}, got {nlon}."
         )
+    return _make_grid(cast(GridKind, kind), bandlimit, nlon)
+
+
+@cached_tables(maxsize=64)
+def _make_grid(kind: GridKind, bandlimit: int, nlon: int) -> Grid:
     theta, weights = {
         "gl": _gauss_legendre,
         "dh": _driscoll_healy,

@@ -54,10 +54,7 @@ def node_fields(task: Task) -> tuple[str, ...]:
     ConfigError
         If its input is not a table of graphs.
     """
-    spec = models.MODELS[task.settings["model"]]
-    resolve = getattr(models, "model_spec", None)
-    if resolve is not None:
-        spec = resolve(task.settings["model"], task.settings["model_params"])
+    spec = models.model_spec(task.settings["model"], task.settings["model_params"])
     if not set(spec.fields) <= FIELDS.keys():
         raise ConfigError(
             f"the model {spec.name} reads {', '.join(spec.fields)} and cannot predict from a table of "

@@ -285,3 +285,30 @@ def test_unknown_reference_set() -> None:
     dataset = params_of(top_tagging(name="top")).data["small"]
     with pytest.raises(ConfigError, match="`name` must be one of top_tagging, .*, got 'top'"):
         open_source(dataset, 1)
+
+
+# Maps -------------------------------------------------------------------------------------------------------
+
+
+def test_maps_are_read_from_one_folder_for_each_class(here: Path) -> None:
+    for number, name in enumerate(("cold", "hot")):
+        (here / "skies" / name).mkdir(parents=True)
+        np.save(here / "skies" / name / "first.npy", np.full((16, 16), number, dtype=np.float32))
+    np.save(here / "skies" / "cold" / "broken.npy", np.full((16, 16), np.nan, dtype=np.float32))
+    source = {"kind": "files", "path": "skies", "bandlimit": 8, "max_rejected": 1}
+    opened = open_source(params_of({"domain": "maps", "source": source}).data["small"], 1)
+    maps = {record.id: record for record in opened.records}
+    assert opened.attributes["class_names"] == ["cold", "hot"]
+    assert [record.label for record in maps.values()] == [0, 1]
+    # The map that is 1 everywhere is sqrt(4 pi) times the constant harmonic.
+    np.testing.assert_allclose(maps["hot/first.npy"].harmonic[0, 0], np.sqrt(4 * np.pi), rtol=1e-6)
+    assert len(opened.rejects) == 1
+    assert "broken.npy" in opened.rejects[0]
+
+
+def test_too_many_broken_maps(here: Path) -> None:
+    (here / "skies" / "cold").mkdir(parents=True)
+    np.save(here / "skies" / "cold" / "broken.npy", np.full((16, 16), np.nan, dtype=np.float32))
+    dataset = {"domain": "maps", "source": {"kind": "files", "path": "skies", "bandlimit": 8}}
+    with pytest.raises(DataError, match="broken.npy: 256 of 256 pixels are not finite"):
+        list(open_source(params_of(dataset).data["small"], 1).records)

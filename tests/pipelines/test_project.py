@@ -201,7 +201,7 @@ def test_task_trains_on_rotated_batches(here: Path, monkeypatch: pytest.MonkeyPa
 
 def test_scattering_announces_its_band_limit() -> None:
     """Parameters are checked without the transform; both must say the same."""
-    for bandlimit, scale, dilation in ((32, 2, 2.0), (16, 3, 1.7), (8, 4, 2.0)):
+    for bandlimit, scale, dilation in ((32, 2, 2.0), (16, 3, 1.7), (9, 3, 2.0)):
         content = {
             "kind": "scattering",
             "bandlimit": bandlimit,
