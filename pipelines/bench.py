@@ -40,7 +40,7 @@ _TIME_S, _QUICK_TIME_S = 555.0, 60.0
 #: Seconds that the rounds of one subject may take if they are more than the fewest.
 _SHARE_S, _QUICK_SHARE_S = 4.0, 0.3
 #: Seconds of one scaling series, and those that are left for the long cases and the late peers.
-_SERIES_S, _LATE_S = 60.0, 150.0
+_SERIES_S, _LATE_S = 75.0, 150.0
 #: Seconds of the spherical transforms.
 _TRANSFORMS_S = 110.0
 #: Seconds that peers must leave for each case that is still to come, and for the rest.
