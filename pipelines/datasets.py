@@ -100,6 +100,8 @@ def open_data(run: Run) -> GraphData:
 
 #: Coefficients below this fraction of the largest of their channel are rounding errors of float32.
 _RESOLVED = 1e-6
+#: Of the variance of the main combination of channels: what varies less counts as if it varied so much.
+_INDEPENDENT = 1e-5
 
 
 def without(split: Split, rejected: list[int]) -> Split:
@@ -157,16 +159,18 @@ def model_params(run: Run, data: GraphData) -> dict[str, Any]:
 def sphere_params(data: GraphData, scale_of: str = "degree") -> dict[str, Any]:
     """Channels and band-limit of a projection, and the scale of its coefficients on the train part.
 
-    The mean is that of the constant function in each channel, and the scale the root mean square of the
-    coefficients of a `degree` or of a whole `channel` around it: neither changes under rotations.
+    The mean is that of the constant function in each channel. The scale is the root mean square of the
+    coefficients of a `degree` or of a whole `channel` around it, or a square root of the `covariance` of the
+    channels in each degree: none of them changes under rotations.
     """
     field = data.store.field("harmonic")
     _, num_channels, num_coefficients = field.shape
     pointer = np.asarray(data.store.pointer(Level.NODE))
     starts, stops = pointer[data.split.train], pointer[data.split.train + 1]
     rows = ragged_rows(starts, stops - starts)
+    chunks = np.array_split(rows, max(1, rows.size * num_coefficients * num_channels // 2**25))
     constant, squares = np.zeros(num_channels), np.zeros((num_channels, num_coefficients))
-    for chunk in np.array_split(rows, max(1, rows.size * num_coefficients * num_channels // 2**25)):
+    for chunk in chunks:
         values = np.asarray(field[chunk], dtype=np.float64)
         constant += values[:, :, 0].sum(axis=0)
         squares += np.square(values).sum(axis=0)
@@ -174,15 +178,45 @@ def sphere_params(data: GraphData, scale_of: str = "degree") -> dict[str, Any]:
     squares = squares / len(rows)
     squares[:, 0] = np.maximum(squares[:, 0] - mean**2, 0)
     bandlimit = bandlimit_of(num_coefficients)
-    starts = np.arange(bandlimit) ** 2 if scale_of == "degree" else np.zeros(1, np.int64)
+    starts = np.zeros(1, np.int64) if scale_of == "channel" else np.arange(bandlimit) ** 2
     sizes = np.diff([*starts, num_coefficients])
     scale = np.sqrt(np.add.reduceat(squares, starts, axis=1) / sizes)
     # What does not vary, or by no more than the rounding of float32, stays as small as it is.
     floor = _RESOLVED * np.abs(mean)[:, None] + _RESOLVED * scale.max(axis=1, keepdims=True)
     scale = np.where(scale > floor, scale, np.maximum(scale.max(axis=1, keepdims=True), 1e-30))
+    scale = np.where(scale > 1e-30, scale, 1.0)
+    if scale_of == "covariance":
+        correlation = np.zeros((bandlimit, num_channels, num_channels))
+        for chunk in chunks:
+            correlation += _products(np.asarray(field[chunk], dtype=np.float64), mean, scale)
+        input_scale = _root(correlation / len(rows), scale).tolist()
+    else:
+        input_scale = scale.ravel().tolist()
     return {
         "num_channels": num_channels,
         "bandlimit": bandlimit,
         "input_mean": mean.tolist(),
-        "input_scale": np.where(scale > 1e-30, scale, 1.0).ravel().tolist(),
+        "input_scale": input_scale,
     }
+
+
+def _products(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Sum over spheres of products of two channels [degrees, C, C], with the mean over orders."""
+    wide = values.transpose(1, 2, 0)
+    wide[:, 0] -= mean[:, None]
+    products = []
+    for degree, each in enumerate(scale.T):
+        flat = wide[:, degree**2 : (degree + 1) ** 2].reshape(len(mean), -1) / each[:, None]
+        products.append(flat @ flat.T / (2 * degree + 1))
+    return np.stack(products)
+
+
+def _root(correlation: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Square root of the covariance of each degree: its channels' scales times the root of the correlation.
+
+    Combinations of channels that hardly vary are not blown up to the size of the others.
+    """
+    values, vectors = np.linalg.eigh(correlation)
+    largest = np.maximum(values[:, -1:], 1.0)  # below 1 in empty degrees only
+    roots = np.sqrt(np.maximum(values, _INDEPENDENT * largest))
+    return scale.T[:, :, None] * np.einsum("lij,lj,lkj->lik", vectors, roots, vectors)

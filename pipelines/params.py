@@ -125,7 +125,8 @@ class Run(Strict):
     task: Task
     model: Model
     rotations: Rotations | None = None
-    input_scale: Literal["degree", "channel"] = "degree"  # functions on spheres: what is scaled alike
+    # functions on spheres: what is scaled alike; covariance: the channels of each degree are made white
+    input_scale: Literal["degree", "channel", "covariance"] = "degree"
     optimizer: Optimizer = Optimizer()
     training: Training
     seed: int = 1

@@ -16,7 +16,7 @@ from geograph.errors import ConfigError, ShapeError
 from geograph.layers.fragment_norm import FragmentNorm
 from geograph.layers.invariant_norm import InvariantNorm
 from geograph.layers.tensor_product import TensorProduct
-from geograph.models.sphere_graph import SphereGraph, SphericalTrunk
+from geograph.models.sphere_graph import InputScales, SphereGraph, SphericalTrunk
 
 
 def decreasing_type(bandlimit: int, num_fragments: int) -> tuple[int, ...]:
@@ -151,7 +151,7 @@ class ClebschGordanNetGraph(SphereGraph):
         dropout: float = 0.0,
         elements: Sequence[int] | None = None,
         input_mean: Sequence[float] | None = None,
-        input_scale: Sequence[float] | None = None,
+        input_scale: InputScales | None = None,
     ) -> None:
         trunk = ClebschGordanTrunk(
             num_channels,

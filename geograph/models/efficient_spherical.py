@@ -15,7 +15,7 @@ from geograph.layers.fragment_norm import FragmentNorm
 from geograph.layers.generalized_layer import GeneralizedLayer
 from geograph.layers.harmonic_linear import HarmonicLinear, fragment_type, harmonic_to_rows
 from geograph.layers.invariant_norm import InvariantNorm
-from geograph.models.sphere_graph import SphereGraph, SphericalTrunk
+from geograph.models.sphere_graph import InputScales, SphereGraph, SphericalTrunk
 
 
 class EfficientSphericalTrunk(SphericalTrunk):
@@ -156,7 +156,7 @@ class EfficientSphericalGraph(SphereGraph):
         dropout: float = 0.0,
         elements: Sequence[int] | None = None,
         input_mean: Sequence[float] | None = None,
-        input_scale: Sequence[float] | None = None,
+        input_scale: InputScales | None = None,
     ) -> None:
         trunk = EfficientSphericalTrunk(
             num_channels,

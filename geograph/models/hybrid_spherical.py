@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from geograph.errors import ConfigError
 from geograph.layers.spherical_pooling import GlobalPooling
-from geograph.models.sphere_graph import SphereGraph, SphericalTrunk
+from geograph.models.sphere_graph import InputScales, SphereGraph, SphericalTrunk
 
 #: Module and class of each kind of block; `num_outputs` and `bandlimit` of a block are those of its output.
 BLOCKS: dict[str, tuple[str, str]] = {
@@ -161,7 +161,7 @@ class HybridSphericalGraph(SphereGraph):
         dropout: float = 0.0,
         elements: Sequence[int] | None = None,
         input_mean: Sequence[float] | None = None,
-        input_scale: Sequence[float] | None = None,
+        input_scale: InputScales | None = None,
     ) -> None:
         trunk = HybridTrunk(
             num_channels,

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from geograph.errors import ConfigError
-from geograph.models.sphere_graph import SphereGraph, SphericalTrunk
+from geograph.models.sphere_graph import InputScales, SphereGraph, SphericalTrunk
 from geograph.sphere.grids import make_grid
 from geograph.sphere.sht import synthesis
 
@@ -139,7 +139,7 @@ class PlanarCNNGraph(SphereGraph):
         dropout: float = 0.0,
         elements: Sequence[int] | None = None,
         input_mean: Sequence[float] | None = None,
-        input_scale: Sequence[float] | None = None,
+        input_scale: InputScales | None = None,
     ) -> None:
         if num_parameters is not None:
             width = width_for(

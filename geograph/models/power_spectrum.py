@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from geograph.algebra.harmonics import power_spectrum
 from geograph.errors import ConfigError
-from geograph.models.sphere_graph import SphereGraph, SphericalTrunk
+from geograph.models.sphere_graph import InputScales, SphereGraph, SphericalTrunk
 
 
 class RunningStandardization(nn.Module):
@@ -126,7 +126,7 @@ class PowerSpectrumGraph(SphereGraph):
         dropout: float = 0.0,
         elements: Sequence[int] | None = None,
         input_mean: Sequence[float] | None = None,
-        input_scale: Sequence[float] | None = None,
+        input_scale: InputScales | None = None,
     ) -> None:
         super().__init__(
             PowerSpectrumTrunk(num_channels, bandlimit, floor=floor),

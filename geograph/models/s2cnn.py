@@ -14,7 +14,7 @@ from geograph.errors import ConfigError
 from geograph.layers.inputs import MoleculeInputs
 from geograph.layers.s2_correlation import MAX_BETA, S2Correlation
 from geograph.layers.so3_correlation import SO3Activation, SO3BatchNorm, SO3Correlation
-from geograph.models.sphere_graph import SphereGraph, SphericalTrunk
+from geograph.models.sphere_graph import InputScales, SphereGraph, SphericalTrunk
 
 _BANDLIMITS = (8, 6, 4, 2)
 
@@ -186,7 +186,7 @@ class S2CNNGraph(SphereGraph):
         dropout: float = 0.0,
         elements: Sequence[int] | None = None,
         input_mean: Sequence[float] | None = None,
-        input_scale: Sequence[float] | None = None,
+        input_scale: InputScales | None = None,
         use_published_head: bool = False,
     ) -> None:
         trunk = S2CNN(

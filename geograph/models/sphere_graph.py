@@ -7,7 +7,7 @@ function on each sphere into numbers that rotations leave alone; the head adds n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,9 @@ from geograph.algebra.harmonics import bandlimit_of, degrees
 from geograph.errors import ConfigError, ShapeError
 from geograph.kernels import segment_reduce
 from geograph.layers.inputs import MoleculeInputs
+
+#: One number for each channel or for each degree of it, or for each degree a matrix over the channels.
+InputScales: TypeAlias = Sequence[float] | Sequence[Sequence[Sequence[float]]]
 
 
 class SphericalTrunk(nn.Module):
@@ -43,7 +46,9 @@ class SphericalTrunk(nn.Module):
 
 
 class InputScale(nn.Module):
-    """(f - mean) / scale for each channel, or for each degree of each channel; rotations commute with it.
+    """(f - mean) / scale for each channel, each degree, or all channels of a degree together.
+
+    Rotations commute with all three: they mix the orders of one degree of one channel, and nothing else.
 
     Parameters
     ----------
@@ -51,36 +56,76 @@ class InputScale(nn.Module):
         Mean of the coefficient l = 0 of each channel: the mean is a constant function.
     scale
         Root mean square of a coefficient around that mean: one number for each channel, or one for each
-        degree, channel by channel.
+        degree, channel by channel. Or for each degree a matrix over the channels, a square root of their
+        covariance, through which the channels are divided: what comes out is white.
 
     Raises
     ------
     ConfigError
-        If the numbers do not fit each other or a scale is not positive.
+        If the numbers do not fit each other, a scale is not positive or a matrix has no inverse.
     """
 
     mean: Tensor
     scale: Tensor
+    mixing: Tensor
 
-    def __init__(self, mean: Sequence[float], scale: Sequence[float]) -> None:
+    def __init__(self, mean: Sequence[float], scale: InputScales) -> None:
         super().__init__()
-        if not mean or len(scale) % len(mean) or not scale or not all(value > 0 for value in scale):
+        self.register_buffer("mean", torch.tensor(mean))
+        if scale and isinstance(scale[0], Sequence):
+            self.is_white = True
+            self.register_buffer("mixing", _inverse(scale, len(mean)))
+            return
+        self.is_white = False
+        flat = torch.tensor(scale)
+        if not mean or len(scale) % len(mean) or not scale or not bool((flat > 0).all()):
             raise ConfigError(
                 f"`input_scale` must be positive, one for each of {len(mean)} channels or for each degree of "
                 f"them, got {list(scale)}."
             )
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("scale", torch.tensor(scale).view(len(mean), -1))
+        self.register_buffer("scale", flat.view(len(mean), -1))
 
     def forward(
         self, harmonic: Float[Tensor, "spheres channels coefficients"]
     ) -> Float[Tensor, "spheres channels coefficients"]:
         """Normalise the input."""
-        mean, scale = self.mean.to(harmonic.dtype), self.scale.to(harmonic.dtype)
-        constant = torch.nn.functional.pad(mean[:, None], (0, harmonic.shape[-1] - 1))
+        constant = torch.nn.functional.pad(self.mean.to(harmonic.dtype)[:, None], (0, harmonic.shape[-1] - 1))
+        if self.is_white:
+            return _mix_degrees(self.mixing.to(harmonic.dtype), harmonic - constant)
+        scale = self.scale.to(harmonic.dtype)
         if scale.shape[1] > 1:
             scale = scale[:, degrees(scale.shape[1]).to(scale.device)]
         return (harmonic - constant) / scale
+
+
+def _inverse(scale: InputScales, num_channels: int) -> Float[Tensor, "degrees channels channels"]:
+    """Inverse of each matrix, computed in float64."""
+    try:
+        matrices = torch.tensor(scale, dtype=torch.float64)
+    except (TypeError, ValueError) as error:
+        raise ConfigError("`input_scale` must have matrices of one size, one for each degree.") from error
+    if matrices.ndim != 3 or matrices.shape[1:] != (num_channels, num_channels):
+        raise ConfigError(
+            f"`input_scale` must have matrices of {num_channels} x {num_channels} channels, one for each "
+            f"degree, got the shape {tuple(matrices.shape)}."
+        )
+    inverse, failed = torch.linalg.inv_ex(matrices)
+    if bool(failed.any()) or not bool(inverse.isfinite().all()):
+        degree = int(torch.argmax((failed != 0).int()))
+        raise ConfigError(
+            f"`input_scale` must have matrices with inverses; that of degree {degree} has none."
+        )
+    return inverse.to(torch.get_default_dtype())
+
+
+def _mix_degrees(
+    mixing: Float[Tensor, "degrees channels channels"],
+    harmonic: Float[Tensor, "spheres channels coefficients"],
+) -> Float[Tensor, "spheres channels coefficients"]:
+    """Multiply the channels of each degree by the matrix of that degree."""
+    return torch.cat(
+        [matrix @ harmonic[..., low**2 : (low + 1) ** 2] for low, matrix in enumerate(mixing)], dim=-1
+    )
 
 
 class SphereGraph(nn.Module):
@@ -126,7 +171,7 @@ class SphereGraph(nn.Module):
         dropout: float = 0.0,
         elements: Sequence[int] | None = None,
         input_mean: Sequence[float] | None = None,
-        input_scale: Sequence[float] | None = None,
+        input_scale: InputScales | None = None,
     ) -> None:
         super().__init__()
         if head not in ("sphere", "atoms"):

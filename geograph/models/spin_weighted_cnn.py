@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from geograph.layers.spherical_pooling import GlobalPooling
 from geograph.layers.spin_blocks import SpinBlock, SpinResidualBlock
-from geograph.models.sphere_graph import SphereGraph, SphericalTrunk
+from geograph.models.sphere_graph import InputScales, SphereGraph, SphericalTrunk
 from geograph.models.zonal_cnn import block_bandlimits
 
 
@@ -121,7 +121,7 @@ class SpinWeightedCNNGraph(SphereGraph):
         dropout: float = 0.0,
         elements: Sequence[int] | None = None,
         input_mean: Sequence[float] | None = None,
-        input_scale: Sequence[float] | None = None,
+        input_scale: InputScales | None = None,
     ) -> None:
         trunk = SpinTrunk(
             num_channels,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from geograph.errors import ConfigError
 from geograph.layers.spherical_pooling import AreaPooling, GlobalPooling
 from geograph.layers.zonal import ZonalBlock
-from geograph.models.sphere_graph import SphereGraph, SphericalTrunk
+from geograph.models.sphere_graph import InputScales, SphereGraph, SphericalTrunk
 
 
 def block_bandlimits(
@@ -202,7 +202,7 @@ class ZonalCNNGraph(SphereGraph):
         dropout: float = 0.0,
         elements: Sequence[int] | None = None,
         input_mean: Sequence[float] | None = None,
-        input_scale: Sequence[float] | None = None,
+        input_scale: InputScales | None = None,
     ) -> None:
         trunk = ZonalTrunk(
             num_channels,

@@ -39,6 +39,16 @@ class TestAtoms(ModelSuite):
         "num_hidden": [16, 16, 16],
     }
     kind = "atom_spheres"
+
+
+class TestWhiteInput(TestAtoms):
+    """Channels of each degree divided by a square root of their covariance."""
+
+    params = {
+        **TestAtoms.params,
+        "input_mean": [0.1, 0.0, -0.2],
+        "input_scale": [[[2.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.3, 0.5 + 0.1 * low]] for low in range(6)],
+    }
     num_steps = 60
 
 

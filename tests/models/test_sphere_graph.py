@@ -8,7 +8,7 @@ from equivariance import assert_equivariant
 from strategies import SPHERE_BANDLIMIT, SPHERE_CHANNELS, make_batch, take_graph
 from torch import Tensor
 
-from geograph.algebra.harmonics import power_spectrum
+from geograph.algebra.harmonics import degrees, power_spectrum
 from geograph.errors import ConfigError, DataError, ShapeError
 from geograph.models.sphere_graph import InputScale, SphereGraph, SphericalTrunk
 
@@ -78,6 +78,36 @@ def test_input_scale_removes_mean_and_scale() -> None:
     scaled = InputScale([0.5, 0.0, -1.0], by_degree.flatten().tolist())(harmonic)
     torch.testing.assert_close(scaled[:, 1, 4:9], harmonic[:, 1, 4:9] / by_degree[1, 2])
     torch.testing.assert_close(scaled[:, 2, 0], (harmonic[:, 2, 0] + 1) / by_degree[2, 0].double())
+
+
+def test_input_scale_makes_channels_white() -> None:
+    """With the square root of their covariance, the channels of a degree become independent."""
+    generator = torch.Generator().manual_seed(0)
+    latent = torch.randn(4000, 3, 36, generator=generator, dtype=torch.float64)
+    root = torch.randn(6, 3, 3, generator=generator, dtype=torch.float64)
+    harmonic = torch.einsum("kij,njk->nik", root[degrees(6)], latent)
+    harmonic[:, :, 0] += torch.tensor([1.0, -2.0, 0.5])
+    white = InputScale([1.0, -2.0, 0.5], root.tolist()).double()(harmonic)
+    torch.testing.assert_close(white, latent, atol=3e-4, rtol=0)
+    for degree in range(6):
+        x = white[:, :, degree**2 : (degree + 1) ** 2].transpose(0, 1).flatten(1)
+        torch.testing.assert_close(x @ x.T / x.shape[1], torch.eye(3, dtype=x.dtype), atol=0.08, rtol=0)
+
+
+def test_white_input_is_equivariant() -> None:
+    root = (torch.eye(3) + 0.3 * torch.ones(6, 3, 3) * torch.arange(1, 7)[:, None, None]).tolist()
+    model = graph(input_mean=[0.1, 0.2, 0.3], input_scale=root).double()
+    assert_equivariant(model, make_batch("sphere"), "SO(3)", depth=4)
+
+
+def test_matrices_are_checked() -> None:
+    eye = torch.eye(2).expand(3, 2, 2)
+    with pytest.raises(ConfigError, match="must have matrices of 3 x 3 channels, one for each degree"):
+        InputScale([0.0, 0.0, 0.0], eye.tolist())
+    with pytest.raises(ConfigError, match="of one size"):
+        InputScale([0.0, 0.0], [*eye.tolist(), [[1.0]]])
+    with pytest.raises(ConfigError, match="that of degree 3 has none"):
+        InputScale([0.0, 0.0], [*eye.tolist(), [[1.0, 1.0], [1.0, 1.0]]])
 
 
 def test_refusals() -> None:

@@ -18,6 +18,7 @@ from geograph.datasets.records import write_records
 from geograph.datasets.splits import Split, write_split
 from geograph.datasets.store import Store
 from geograph.errors import ConfigError, DataError
+from geograph.models.sphere_graph import InputScale
 from geograph.records import SphereMap
 from geograph.sphere.scattering_plan import ScatteringPlan
 from geograph.tasks.rotations import RandomRotations
@@ -144,6 +145,18 @@ def test_input_scale_is_that_of_the_train_part(here: Path) -> None:
     np.testing.assert_allclose(by_degree, np.stack(expected, axis=1), rtol=1e-12)
 
 
+def test_covariance_of_the_train_part_makes_white(here: Path) -> None:
+    """Products of channels, averaged over records and orders, are those of independent ones of size 1."""
+    make()
+    found = sphere_params(open_data(params_of().runs["digits-sphere-spectrum"]), "covariance")
+    harmonic = torch.from_numpy(np.stack([record.harmonic for record in maps()[:6]])).double()
+    white = InputScale(found["input_mean"], found["input_scale"]).double()(harmonic).numpy()
+    assert (np.shape(found["input_scale"])) == (_BANDLIMIT, _CHANNELS, _CHANNELS)
+    for degree in range(_BANDLIMIT):
+        x = white[:, :, degree**2 : (degree + 1) ** 2].swapaxes(0, 1).reshape(_CHANNELS, -1)
+        np.testing.assert_allclose(x @ x.T / x.shape[1], np.eye(_CHANNELS), atol=1e-5)
+
+
 def test_degrees_that_are_empty_are_not_blown_up(here: Path) -> None:
     make()
     data = open_data(params_of().runs["digits-sphere-spectrum"])
@@ -160,6 +173,9 @@ def test_degrees_that_are_empty_are_not_blown_up(here: Path) -> None:
     run = params_of().runs["digits-sphere-spectrum"].model_copy(update={"dataset": "empty-sphere"})
     scale = np.reshape(sphere_params(open_data(run))["input_scale"], (_CHANNELS, _BANDLIMIT))
     assert (scale > 0.1).all()
+    found = sphere_params(open_data(run), "covariance")
+    white = InputScale(found["input_mean"], found["input_scale"])(torch.from_numpy(empty[0].harmonic)[None])
+    assert white[..., 4:].abs().max() < 1e-3
 
 
 def test_stages_touch_what_they_declare_and_judge_rotated_maps(here: Path) -> None:
