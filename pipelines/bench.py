@@ -1,9 +1,10 @@
 """Time and memory of the models in every kernel backend, beside how others run them; sampling; the loader.
 
 `python -m pipelines.bench` writes `metrics/bench.json`, a list of rows with the keys `bench_rows.KEYS`, and
-`metrics/bench-machine.json`. `--quick` takes small batches, `--only` one case, and `--table` prints the last
-figures as Markdown. Every subject runs in a process of its own and they take turns: see `bench_turns`. What
-stands beside the backends is told in `bench_peers`, the fraction of the roofline in `bench_roofline`.
+`metrics/bench-machine.json`. `--quick` takes small batches, `--only` one case (with `--join`, the file keeps
+its other cases: what the clock left out can be added so), and `--table` prints the last figures as Markdown.
+Every subject runs in a process of its own and they take turns: see `bench_turns`. What stands beside the
+backends is told in `bench_peers`, the fraction of the roofline in `bench_roofline`.
 """
 
 from __future__ import annotations
@@ -240,6 +241,9 @@ def main(
     table: Annotated[
         bool, typer.Option("--table", help="Measure nothing, print the file as Markdown.")
     ] = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Keep the rows of cases in the file that are not measured now.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="JSON file to write (or to read).")] = Path("metrics/bench.json"),
 ) -> None:
     """Time the models and kernels on this machine."""
@@ -262,9 +266,19 @@ def main(
         note("machine", done=1)
         bench = Bench(device, quick, note)
         run(bench, only)
+    if join and out.is_file():
+        bench.rows = joined(json.loads(out.read_text(encoding="utf-8")), bench.rows)
     write(out, bench.rows, facts)
     print_tables(bench.rows, facts, Console(width=None if sys.stdout.isatty() else 180))
     print(f"written to {out} and {machine_file(out)}")
+
+
+def joined(old: list[Row], new: list[Row]) -> list[Row]:
+    """Take each case whole from one run, the new one if it is there: its rows are compared with each other."""
+    measured = {row["case"] for row in new}
+    rows = [complete(row) for row in old if row["case"] not in measured] + new
+    places = {case: place for place, case in enumerate(dict.fromkeys(row["case"] for row in old + new))}
+    return sorted(rows, key=lambda row: places[row["case"]])
 
 
 def write(out: Path, rows: list[Row], facts: dict[str, Any]) -> None:

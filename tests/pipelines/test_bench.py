@@ -186,6 +186,11 @@ def test_command_writes_rows_and_prints_them(
     assert "scaling-batch, native: step time grows like batch^" in printed
     bench.main(table=True, out=out)
     assert "| tiny | native |" in capsys.readouterr().out
+    bench.main(quick=True, only="sampling", join=True, out=out)
+    again = json.loads(out.read_text())
+    assert [row["case"] for row in again] == [row["case"] for row in rows]
+    is_sampling = [row["case"] == "sampling-20" for row in rows]
+    assert [old == new for old, new in zip(rows, again, strict=True)] == [not old for old in is_sampling]
 
 
 def test_table_in_markdown() -> None:
