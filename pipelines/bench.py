@@ -274,7 +274,7 @@ def main(
 
 
 def joined(old: list[Row], new: list[Row]) -> list[Row]:
-    """Take each case whole from one run, the new one if it is there: its rows are compared with each other."""
+    """Take each case whole from one run, the new one if it is there: its rows stand beside each other."""
     measured = {row["case"] for row in new}
     rows = [complete(row) for row in old if row["case"] not in measured] + new
     places = {case: place for place, case in enumerate(dict.fromkeys(row["case"] for row in old + new))}
