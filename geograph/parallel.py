@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import joblib
@@ -53,9 +54,22 @@ def run_chunks(
     ValueError
         If `num_workers` is smaller than one.
     """
+    return list(stream_chunks(function, jobs, num_workers=num_workers, description=description))
+
+
+def stream_chunks(
+    function: Callable[..., T],
+    jobs: Sequence[tuple[Any, ...]],
+    *,
+    num_workers: int = 1,
+    description: str = "working",
+) -> Iterator[T]:
+    """Yield what `run_chunks` returns, each result as soon as its turn has come.
+
+    A caller that stops early stops the work. Parameters and errors are those of `run_chunks`.
+    """
     if num_workers < 1:
         raise ValueError(f"`num_workers` must be at least 1, got {num_workers}")
-    results: list[T] = []
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -71,13 +85,17 @@ def run_chunks(
             stream = joblib.Parallel(n_jobs=num_workers, return_as="generator")(
                 joblib.delayed(_call)(function, job) for job in jobs
             )
-            for result in stream:
-                results.append(result)
-                progress.advance(bar)
+            try:
+                for result in stream:
+                    progress.advance(bar)
+                    yield result
+            finally:
+                with warnings.catch_warnings():  # that what was not asked for any more is given up
+                    warnings.simplefilter("ignore", UserWarning)
+                    stream.close()
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-    return results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from geograph.datasets.edges import ragged_rows
 from geograph.datasets.loader import GraphLoader
 from geograph.datasets.splits import PARTS, Split, read_split
 from geograph.datasets.store import Store
-from geograph.errors import ConfigError
+from geograph.errors import ConfigError, DataError
 from geograph.fields import Level
 from pipelines.params import Run
 from pipelines.quantities import split_unit
@@ -156,18 +156,27 @@ def model_params(run: Run, data: GraphData) -> dict[str, Any]:
     return params
 
 
-def sphere_params(data: GraphData, scale_of: str = "degree") -> dict[str, Any]:
+def sphere_params(
+    data: GraphData, scale_of: Literal["degree", "channel", "covariance"] = "degree"
+) -> dict[str, Any]:
     """Channels and band-limit of a projection, and the scale of its coefficients on the train part.
 
     The mean is that of the constant function in each channel. The scale is the root mean square of the
     coefficients of a `degree` or of a whole `channel` around it, or a square root of the `covariance` of the
     channels in each degree: none of them changes under rotations.
+
+    Raises
+    ------
+    DataError
+        If the train part is empty.
     """
     field = data.store.field("harmonic")
     _, num_channels, num_coefficients = field.shape
     pointer = np.asarray(data.store.pointer(Level.NODE))
     starts, stops = pointer[data.split.train], pointer[data.split.train + 1]
     rows = ragged_rows(starts, stops - starts)
+    if not len(rows):
+        raise DataError("no record of the training part could be projected", source=data.name)
     chunks = np.array_split(rows, max(1, rows.size * num_coefficients * num_channels // 2**25))
     constant, squares = np.zeros(num_channels), np.zeros((num_channels, num_coefficients))
     for chunk in chunks:
@@ -182,8 +191,10 @@ def sphere_params(data: GraphData, scale_of: str = "degree") -> dict[str, Any]:
     sizes = np.diff([*starts, num_coefficients])
     scale = np.sqrt(np.add.reduceat(squares, starts, axis=1) / sizes)
     # What does not vary, or by no more than the rounding of float32, stays as small as it is.
-    floor = _RESOLVED * np.abs(mean)[:, None] + _RESOLVED * scale.max(axis=1, keepdims=True)
-    scale = np.where(scale > floor, scale, np.maximum(scale.max(axis=1, keepdims=True), 1e-30))
+    size, largest = np.abs(mean)[:, None], scale.max(axis=1, keepdims=True)
+    floor = _RESOLVED * size + _RESOLVED * largest
+    largest = np.where(largest > _RESOLVED * size, largest, size)
+    scale = np.where(scale > floor, scale, largest)
     scale = np.where(scale > 1e-30, scale, 1.0)
     if scale_of == "covariance":
         correlation = np.zeros((bandlimit, num_channels, num_channels))

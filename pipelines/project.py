@@ -22,7 +22,7 @@ from geograph.datasets.records import read_records, read_text
 from geograph.datasets.store import Store, StoreWriter
 from geograph.errors import DataError
 from geograph.fields import FIELDS, Field, Level
-from geograph.parallel import run_chunks
+from geograph.parallel import stream_chunks
 from pipelines.figures_projected import projected_figure
 from pipelines.figures_sphere import projection_figure
 from pipelines.params import Params
@@ -53,7 +53,7 @@ def _all(folder: Path, make: Projector, num_records: int, num_workers: int) -> I
         (str(folder), make, start, min(start + _CHUNK, num_records))
         for start in range(0, num_records, _CHUNK)
     ]
-    for chunk in run_chunks(_project_range, jobs, num_workers=num_workers, description="projections"):
+    for chunk in stream_chunks(_project_range, jobs, num_workers=num_workers, description="projections"):
         yield from chunk
 
 
@@ -93,7 +93,7 @@ def project(
     """
     records = Store(raw)
     rejected: dict[int, str] = {}
-    found = _counted(_all(raw, make, len(records), num_workers), rejected, max_rejected)
+    found = _counted(_all(raw, make, len(records), num_workers), raw, rejected, max_rejected)
     head = list(_up_to_first(found))
     if not head or head[-1] is None:
         raise DataError("no record can be projected", source=raw, remedy=next(iter(rejected.values()), None))
@@ -107,19 +107,36 @@ def project(
 
 
 def _counted(
-    results: Iterator[Projected], rejected: dict[int, str], max_rejected: int
+    results: Iterator[Projected], raw: Path, rejected: dict[int, str], max_rejected: int
 ) -> Iterator[Mapping[str, np.ndarray] | None]:
-    """Note the rejected records by their number, and refuse more than are tolerated."""
-    for index, (made, reason) in enumerate(results):
+    """Note the rejected records by their number, and refuse more than are tolerated.
+
+    Rejected are also functions with other channels or degrees than the first one has.
+    """
+    shape: tuple[int, ...] | None = None
+    for index, (projected, reason) in enumerate(results):
+        made = projected
+        if made is not None:
+            shape = shape or made["harmonic"].shape[1:]
+            if made["harmonic"].shape[1:] != shape:
+                reason = _other_shape(made["harmonic"].shape[1:], shape, raw, index)
+                made = None
         if made is None:
             rejected[index] = reason
         if len(rejected) > max_rejected:
             raise DataError(
                 f"{len(rejected)} records cannot be projected, max_rejected allows {max_rejected}; the last "
-                f"one: {reason}",
+                f"one: {reason.rstrip('.')}",
                 remedy="repair the records or raise max_rejected",
             )
         yield made
+
+
+def _other_shape(found: tuple[int, ...], first: tuple[int, ...], raw: Path, index: int) -> str:
+    text = "{} channels up to degree {}"
+    sizes = [text.format(shape[0], bandlimit_of(shape[1]) - 1) for shape in (found, first)]
+    error = DataError(f"it has {sizes[0]}, the first one has {sizes[1]}", remedy="leave one of the kinds out")
+    return str(error.at(source=raw, record=str(index)))
 
 
 def _up_to_first(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any, cast
@@ -10,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from geograph.datasets.records import read_records
+from geograph.errors import DataError
 from geograph.records import Molecule
 from pipelines.params_projections import (
     CelestialProjection,
@@ -41,11 +43,11 @@ def open_projection(projection: Projection, folder: str) -> tuple[Projector, dic
 def _potential(
     projection: PotentialProjection, options: dict[str, Any], folder: str
 ) -> tuple[Projector, dict[str, Any]]:
-    from geograph.featurize.sphere_molecule import molecule_sphere, smallest_distance
+    from geograph.featurize.sphere_molecule import molecule_sphere
 
     radius = options.pop("radius")
     if isinstance(radius, str):
-        smallest = smallest_distance(cast(Molecule, record) for record in read_records(folder))
+        smallest = _smallest_distance(folder)
         radius = [smallest / 2 if radius == "half_smallest" else smallest]
     made = partial(molecule_sphere, kind="potential", radius_angstrom=radius, **options)
     return made, {"radius_angstrom": radius}
@@ -54,11 +56,24 @@ def _potential(
 def _pairs(
     projection: PairProjection, options: dict[str, Any], folder: str
 ) -> tuple[Projector, dict[str, Any]]:
-    from geograph.featurize.sphere_molecule import molecule_sphere, smallest_distance
+    from geograph.featurize.sphere_molecule import molecule_sphere
 
-    smallest = smallest_distance(cast(Molecule, record) for record in read_records(folder))
+    smallest = _smallest_distance(folder)
     made = partial(molecule_sphere, kind="pairs", unit_angstrom=smallest, **options)
     return made, {"unit_angstrom": smallest}
+
+
+def _smallest_distance(folder: str) -> float:
+    """Smallest distance of all molecules that have one; the others are rejected when they are projected."""
+    from geograph.featurize.sphere_molecule import smallest_distance
+
+    found = []
+    for record in read_records(folder):
+        with suppress(DataError):
+            found.append(smallest_distance([cast(Molecule, record)]))
+    if not found:
+        raise DataError("no molecule has two atoms apart from each other", source=folder)
+    return min(found)
 
 
 def _rays(

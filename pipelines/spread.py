@@ -1,8 +1,8 @@
 """Mean and spread of repeated runs: `python -m pipelines.spread FOLDER_OF_THE_EXPERIMENT`.
 
-Runs that differ in nothing but the split of their data and the seed, such as one model on several folds, are
-repetitions of each other. For each metric the mean over them is printed, the standard deviation (with n - 1),
-and the smallest and the largest value.
+Runs that differ in nothing but seeds and the fold that is held out are repetitions of each other. For each
+metric the mean over them is printed, the standard deviation (with n - 1), and the smallest and the largest
+value.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ class Spread:
 
 
 def _key(params: Params, name: str) -> str:
-    """Everything that makes a run, but its split and seed."""
+    """Everything that makes a run, but seeds and the fold that is held out."""
     run = params.runs[name]
     records = params.data[params.records_of(run.dataset)]
     projection = params.projections.get(run.dataset)
-    parts = [run.model_dump_json(exclude={"dataset", "seed"}), records.model_dump_json(exclude={"split"})]
+    varying = {"split": {"test_fold", "seed"}}
+    parts = [run.model_dump_json(exclude={"dataset", "seed"}), records.model_dump_json(exclude=varying)]
     return "\n".join([*parts, projection.model_dump_json() if projection else "graphs"])
 
 
@@ -117,7 +118,7 @@ def draw(spreads: Sequence[Spread]) -> Table:
 
 
 def main(folder: Annotated[Path, typer.Argument(help="Experiment that was run.")]) -> None:
-    """Print mean and spread of runs that differ in split and seed alone."""
+    """Print mean and spread of runs that differ in seeds and test fold alone."""
     try:
         Console().print(draw(read_spreads(folder)))
     except GeographError as error:

@@ -71,19 +71,30 @@ class InputScale(nn.Module):
 
     def __init__(self, mean: Sequence[float], scale: InputScales) -> None:
         super().__init__()
+        if not mean or not bool(torch.tensor(mean).isfinite().all()):
+            raise ConfigError(f"`input_mean` must be a finite number for each channel, got {list(mean)}.")
         self.register_buffer("mean", torch.tensor(mean))
-        if scale and isinstance(scale[0], Sequence):
-            self.is_white = True
+        self.is_white = bool(scale) and isinstance(scale[0], Sequence)
+        if self.is_white:
             self.register_buffer("mixing", _inverse(scale, len(mean)))
             return
-        self.is_white = False
         flat = torch.tensor(scale)
-        if not mean or len(scale) % len(mean) or not scale or not bool((flat > 0).all()):
+        if not scale or len(scale) % len(mean) or not bool(((flat > 0) & flat.isfinite()).all()):
             raise ConfigError(
                 f"`input_scale` must be positive, one for each of {len(mean)} channels or for each degree of "
                 f"them, got {list(scale)}."
             )
         self.register_buffer("scale", flat.view(len(mean), -1))
+
+    def check(self, num_channels: int, bandlimit: int) -> None:
+        """Raise a ConfigError unless this scales functions with these channels and degrees."""
+        num_degrees = len(self.mixing) if self.is_white else self.scale.shape[1]
+        allowed = {bandlimit} if self.is_white else {1, bandlimit}
+        if len(self.mean) != num_channels or num_degrees not in allowed:
+            raise ConfigError(
+                f"`input_mean` and `input_scale` must be for {num_channels} channels and band-limit "
+                f"{bandlimit}, got {len(self.mean)} channels and {num_degrees} degrees."
+            )
 
     def forward(
         self, harmonic: Float[Tensor, "spheres channels coefficients"]
@@ -110,12 +121,14 @@ def _inverse(scale: InputScales, num_channels: int) -> Float[Tensor, "degrees ch
             f"degree, got the shape {tuple(matrices.shape)}."
         )
     inverse, failed = torch.linalg.inv_ex(matrices)
-    if bool(failed.any()) or not bool(inverse.isfinite().all()):
-        degree = int(torch.argmax((failed != 0).int()))
+    inverse = inverse.to(torch.get_default_dtype())
+    is_bad = (failed != 0) | ~inverse.flatten(1).isfinite().all(dim=1)
+    if bool(is_bad.any()):
+        degree = int(torch.argmax(is_bad.int()))
         raise ConfigError(
             f"`input_scale` must have matrices with inverses; that of degree {degree} has none."
         )
-    return inverse.to(torch.get_default_dtype())
+    return inverse
 
 
 def _mix_degrees(
@@ -154,7 +167,7 @@ class SphereGraph(nn.Module):
     Raises
     ------
     ConfigError
-        If the head is unknown or the widths do not fit it.
+        If the head is unknown, the widths do not fit it, or mean and scale do not fit the trunk.
 
     References
     ----------
@@ -182,7 +195,12 @@ class SphereGraph(nn.Module):
         if len(widths) != (1 if head == "sphere" else 3):
             raise ConfigError(f"`num_hidden` must be 1 width for sphere, 3 for atoms, got {widths}.")
         self.trunk, self.head = trunk, head
-        self.scale = InputScale(input_mean, input_scale) if input_mean and input_scale else None
+        if (input_mean is None) != (input_scale is None):
+            raise ConfigError("`input_mean` and `input_scale` must be given together.")
+        self.scale: InputScale | None = None
+        if input_mean is not None and input_scale is not None:
+            self.scale = InputScale(input_mean, input_scale)
+            self.scale.check(trunk.num_channels, trunk.bandlimit)
         self.atoms = MoleculeInputs(elements) if head == "atoms" else None
         if self.atoms is not None:
             self.per_atom = nn.Sequential(

@@ -106,6 +106,8 @@ def test_matrices_are_checked() -> None:
         InputScale([0.0, 0.0, 0.0], eye.tolist())
     with pytest.raises(ConfigError, match="of one size"):
         InputScale([0.0, 0.0], [*eye.tolist(), [[1.0]]])
+    with pytest.raises(ConfigError, match="that of degree 2 has none"):
+        InputScale([0.0, 0.0], torch.tensor([1.0, 1.0, 1e-40])[:, None, None].mul(torch.eye(2)).tolist())
     with pytest.raises(ConfigError, match="that of degree 3 has none"):
         InputScale([0.0, 0.0], [*eye.tolist(), [[1.0, 1.0], [1.0, 1.0]]])
 
@@ -115,6 +117,14 @@ def test_refusals() -> None:
         graph("atoms", num_hidden=[8])
     with pytest.raises(ConfigError, match="`input_scale` must be positive, one for each of 2 channels or"):
         InputScale([0.0, 0.0], [1.0, 0.0])
+    with pytest.raises(ConfigError, match="`input_mean` must be a finite number for each channel"):
+        InputScale([0.0, float("nan")], [1.0, 1.0])
+    with pytest.raises(ConfigError, match="must be given together"):
+        graph(input_scale=[1.0, 1.0, 1.0])
+    with pytest.raises(ConfigError, match="for 3 channels and band-limit 6, got 3 channels and 5 degrees"):
+        graph(input_mean=[0.0] * 3, input_scale=[1.0] * 15)
+    with pytest.raises(ConfigError, match="got 3 channels and 1 degrees"):
+        graph(input_mean=[0.0] * 3, input_scale=[torch.eye(3).tolist()])
     batch = make_batch("sphere")
     batch.harmonic = batch.harmonic[:, :2]
     with pytest.raises(ShapeError, match="must have 3 channels and band-limit 6, got 2 and 6"):

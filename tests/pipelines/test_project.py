@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,13 +20,14 @@ from geograph.datasets.splits import Split, write_split
 from geograph.datasets.store import Store
 from geograph.errors import ConfigError, DataError
 from geograph.models.sphere_graph import InputScale
-from geograph.records import SphereMap
+from geograph.records import Molecule, SphereMap
 from geograph.sphere.scattering_plan import ScatteringPlan
 from geograph.tasks.rotations import RandomRotations
 from pipelines import evaluate, featurize, project, train
 from pipelines.datasets import open_data, sphere_params, without
 from pipelines.params import Params
-from pipelines.params_projections import ScatteringProjection
+from pipelines.params_projections import PotentialProjection, ScatteringProjection
+from pipelines.projections import open_projection
 
 _NUM, _CHANNELS, _BANDLIMIT = 12, 2, 4
 
@@ -176,6 +178,81 @@ def test_degrees_that_are_empty_are_not_blown_up(here: Path) -> None:
     found = sphere_params(open_data(run), "covariance")
     white = InputScale(found["input_mean"], found["input_scale"])(torch.from_numpy(empty[0].harmonic)[None])
     assert white[..., 4:].abs().max() < 1e-3
+
+
+def test_channel_that_is_constant_but_for_rounding_stays_so(here: Path) -> None:
+    make()
+    run = params_of().runs["digits-sphere-spectrum"]
+    data = open_data(run)
+    noise = 1e-9 * np.random.default_rng(1).standard_normal((_NUM, _BANDLIMIT**2))
+    noise[:, 0] += 3.5
+    constant = [
+        SphereMap(np.stack([m.harmonic[0], each]).astype(np.float32), m.label, m.id)
+        for m, each in zip(maps(), noise, strict=True)
+    ]
+    write_records(
+        "data/raw/constant", constant, {"name": "constant", "domain": "maps", "class_names": ["0", "1"]}
+    )
+    write_split(Path("data/raw/constant-split.json"), data.split)
+    project.project(
+        Path("data/raw/constant"),
+        Path("data/processed/constant-sphere"),
+        partial(spectrum_or_refusal, refused=()),
+        {"name": "constant-sphere", "records": "constant", "targets": [], "graph": {}},
+        num_workers=1,
+    )
+    data = open_data(run.model_copy(update={"dataset": "constant-sphere"}))
+    harmonic = torch.from_numpy(np.stack([record.harmonic for record in constant[:6]]))
+    for scale_of in ("degree", "channel", "covariance"):
+        found = sphere_params(data, scale_of)
+        scaled = InputScale(found["input_mean"], found["input_scale"])(harmonic)
+        assert scaled[:, 1].abs().max() < 1e-3
+        assert scaled[:, 0].abs().max() > 0.5
+
+
+def test_other_shapes_are_rejected(here: Path) -> None:
+    other = [SphereMap(m.harmonic[:1] if n == 3 else m.harmonic, m.label, m.id) for n, m in enumerate(maps())]
+    facts = {"name": "digits", "domain": "maps", "class_names": ["0", "1"]}
+    shutil.rmtree("data/raw/digits")
+    write_records("data/raw/digits", other, facts)
+    store, reasons = make(max_rejected=1)
+    assert store.attributes["rejected"] == [3]
+    assert (
+        "record 3: it has 1 channels up to degree 3, the first one has 2 channels up to degree 3"
+        in reasons[0]
+    )
+
+
+def test_first_reject_ends_the_stage_before_the_rest_is_made(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project, "_CHUNK", 1)
+    seen = []
+
+    def make_one(record: SphereMap) -> Mapping[str, np.ndarray]:
+        seen.append(record.id)
+        return spectrum_or_refusal(record, refused=("map-2",))
+
+    attributes = {"name": "digits-sphere", "records": "digits", "targets": [], "graph": {}}
+    with pytest.raises(DataError, match="max_rejected allows 0"):
+        project.project(
+            Path("data/raw/digits"), Path("data/processed/x"), make_one, attributes, num_workers=1
+        )
+    assert len(seen) <= 5
+
+
+def test_molecules_without_a_distance_do_not_set_the_radius(tmp_path: Path) -> None:
+    pos = np.array([[0.0, 0, 0], [0, 0, 1.5]])
+    alone = Molecule(np.array([2]), pos[:1], {}, "alone")
+    coincident = Molecule(np.array([1, 1]), 0 * pos, {}, "coincident")
+    apart = Molecule(np.array([1, 1]), pos, {}, "apart")
+    write_records(tmp_path / "a", [alone, coincident, apart], {"name": "a", "domain": "molecules"})
+    projection = PotentialProjection(kind="potential", bandlimit=3, elements=[1, 2], radius="half_smallest")
+    _, facts = open_projection(projection, str(tmp_path / "a"))
+    assert facts == {"radius_angstrom": [0.75]}
+    write_records(tmp_path / "b", [alone, coincident], {"name": "b", "domain": "molecules"})
+    with pytest.raises(DataError, match="no molecule has two atoms apart"):
+        open_projection(projection, str(tmp_path / "b"))
 
 
 def test_stages_touch_what_they_declare_and_judge_rotated_maps(here: Path) -> None:

@@ -45,11 +45,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_repetitions_are_those_that_differ_in_split_and_seed(folder: Path) -> None:
+def test_repetitions_are_those_that_differ_in_fold_and_seed(folder: Path) -> None:
     first, second = read_spreads(folder)
     assert (first.runs, first.metric) == (("fold0-a", "fold1-a", "fold2-a"), "mae_energy")
     assert (first.mean, first.deviation) == (2.0, 1.0)
     assert second.values == (11.0, 12.0)
+
+
+def test_another_share_for_validation_is_another_run(folder: Path) -> None:
+    path = folder / "params.yaml"
+    path.write_text(path.read_text().replace("test_fold: 2, val: 0.05", "test_fold: 2, val: 0.1"))
+    assert [spread.runs for spread in read_spreads(folder)][:2] == [("fold0-a", "fold1-a"), ("fold2-a",)]
 
 
 def test_one_run_has_no_deviation(folder: Path) -> None:
