@@ -102,7 +102,9 @@ def read_spreads(folder: Path) -> list[Spread]:
 
 def draw(spreads: Sequence[Spread]) -> Table:
     """Lay the spreads out."""
-    table = Table("runs", "number", "metric", "mean", "deviation", "smallest", "largest")
+    table = Table()
+    for column in ("runs", "number", "metric", "mean", "deviation", "smallest", "largest"):
+        table.add_column(column, overflow="fold")
     for spread in spreads:
         deviation = "–" if spread.deviation is None else f"{spread.deviation:.4g}"
         numbers = (f"{value:.4g}" for value in (min(spread.values), max(spread.values)))
@@ -120,7 +122,7 @@ def draw(spreads: Sequence[Spread]) -> Table:
 def main(folder: Annotated[Path, typer.Argument(help="Experiment that was run.")]) -> None:
     """Print mean and spread of runs that differ in seeds and test fold alone."""
     try:
-        Console().print(draw(read_spreads(folder)))
+        Console(width=None if sys.stdout.isatty() else 120).print(draw(read_spreads(folder)))
     except GeographError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from error

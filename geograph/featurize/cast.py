@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from geograph.errors import DataError
 from geograph.fields import FIELDS
 
 
-def cast_fields(values: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
+def cast_fields(values: Mapping[str, np.ndarray | None], record: str | None = None) -> dict[str, np.ndarray]:
     """Return contiguous arrays with the dtype of their field, without those that are None.
 
     `edge_index` stays [2, edges]; `y` stays as it is: float64 [targets] or one int64, as its data set says.
@@ -18,12 +19,31 @@ def cast_fields(values: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray
     ----------
     values
         Arrays by field name.
+    record
+        Identifier of the record that they were made from, for errors.
+
+    Raises
+    ------
+    DataError
+        If a value is not finite, or too large for the dtype of its field; with the name of the field.
     """
-    return {
-        name: np.array(value, dtype=value.dtype if name == "y" else FIELDS[name].dtype, order="C")
-        for name, value in values.items()
-        if value is not None
-    }
+    return {name: _cast(name, value, record) for name, value in values.items() if value is not None}
+
+
+def _cast(name: str, value: np.ndarray, record: str | None) -> np.ndarray:
+    if name == "y":
+        return np.array(value, order="C")
+    with np.errstate(over="ignore"):
+        made = np.array(value, dtype=FIELDS[name].dtype, order="C")
+    is_bad = ~np.isfinite(made)
+    if is_bad.any():
+        raise DataError(
+            f"{is_bad.sum()} of {made.size} values of the field `{name}` are not finite in {made.dtype}, the"
+            f" first of them {np.asarray(value)[is_bad][0]:.3g}",
+            record=record,
+            remedy="remove the record, or give it in a unit in which its numbers are moderate",
+        )
+    return made
 
 
 def class_label(label: int | None) -> np.ndarray | None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from geograph.algebra.harmonics import bandlimit_of, truncate
-from geograph.errors import ConfigError
+from geograph.errors import DataError
 from geograph.featurize.cast import cast_fields, class_label
 from geograph.records import SphereMap
 from geograph.sphere.scattering import scatter
@@ -33,19 +33,26 @@ def scattering_features(
     record
         The map.
     bandlimit
-        Degrees of the map that are used; at most those that it has.
+        Degrees of the map that are used; it must have as many.
     smallest_scale, dilation, depth, oversampling, max_grid_bandlimit, paths
         See `geograph.sphere.scattering_plan.ScatteringPlan`; L0 is its `bandlimit_out`.
 
     Raises
     ------
     ConfigError
-        If a parameter is out of range, or the map has a lower band-limit.
+        If a parameter is out of range.
+    DataError
+        If the map has a lower band-limit, or a coefficient of its scattering is too large for float32.
     """
     plan = ScatteringPlan(bandlimit, smallest_scale, dilation, depth, oversampling, max_grid_bandlimit, paths)
     found = bandlimit_of(record.harmonic.shape[1])
     if found < bandlimit:
-        raise ConfigError(f"`bandlimit` must be at most {found}, that of map {record.id!r}, got {bandlimit}.")
+        raise DataError(
+            f"the map has band-limit {found}, but {bandlimit} is asked for",
+            record=record.id,
+            remedy="lower `bandlimit`, or make the map again with a higher one",
+        )
     harmonic = truncate(torch.from_numpy(record.harmonic.astype(np.float64)), bandlimit)
     scattered = scatter(plan, harmonic)
-    return cast_fields({"harmonic": scattered.flatten(0, 1)[None].numpy(), "y": class_label(record.label)})
+    harmonics = scattered.flatten(0, 1)[None].numpy()
+    return cast_fields({"harmonic": harmonics, "y": class_label(record.label)}, record.id)

@@ -20,8 +20,9 @@ Fox and Wolfram (1978), Phys. Rev. Lett. 41, 1581 (moments); Chen (2012), arXiv:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from jaxtyping import Float
@@ -36,6 +37,10 @@ CHANNELS = ("energy", "count", "beams", "mass")
 MIN_MASS_GEV = 1.0
 #: A constituent slower than this in the rest frame has no direction.
 _AT_REST = 1e-12
+#: Largest temporary table of pairs of constituents, or of constituents and coefficients.
+_BLOCK_BYTES = 2**27
+#: Width in radian, beyond it a beam leaves nothing but the degree 0 in float64.
+_WIDEST = 100.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,12 @@ class RestFrame:
     total: Float[np.ndarray, " 4"]
 
 
+def _blocks(count: int, row_bytes: int) -> Iterator[slice]:
+    """Rows that fit into the largest temporary table together."""
+    step = max(1, _BLOCK_BYTES // row_bytes)
+    return (slice(begin, begin + step) for begin in range(0, count, step))
+
+
 def _products(p4: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, " n"]:
     """Return p_i . P without taking large numbers from each other.
 
@@ -68,8 +79,11 @@ def _products(p4: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, " n"]:
     length = np.linalg.norm(p4[:, 1:], axis=1)
     unit = np.divide(p4[:, 1:], length[:, None], out=np.zeros((len(p4), 3)), where=length[:, None] > 0)
     excess = p4[:, 0] - length
-    apart = ((unit[:, None, :] - unit[None, :, :]) ** 2).sum(axis=-1)
-    angular = length * ((apart / 2.0) @ length)
+    sums = [
+        (((unit[rows, None, :] - unit[None, :, :]) ** 2).sum(axis=-1) / 2.0) @ length
+        for rows in _blocks(len(p4), unit.nbytes)
+    ]
+    angular = length * np.concatenate(sums)
     return angular + length * excess.sum() + excess * (length.sum() + excess.sum())
 
 
@@ -106,7 +120,7 @@ def rest_frame(p4: Float[np.ndarray, "n 4"]) -> RestFrame:
     p4 = p4[p4.any(axis=1)]
     if len(p4) < 2:
         raise DataError(
-            f"{len(p4)} constituent with a momentum, at least 2 are needed for a rest frame",
+            f"{len(p4) or 'no'} constituent with a momentum, at least 2 are needed for a rest frame",
             remedy="leave the jet out",
         )
     total, products = p4.sum(axis=0), _products(p4)
@@ -133,9 +147,25 @@ def _spikes(
     weight: Float[np.ndarray, " n"], direction: Float[np.ndarray, "n 3"], bandlimit: int
 ) -> Float[np.ndarray, " coefficients"]:
     """Sum of point sources; one without a direction counts in all directions alike."""
-    values = real_harmonics(direction, bandlimit)
-    values[~direction.any(axis=1), 1:] = 0.0
-    return weight @ values
+
+    def part(rows: slice) -> np.ndarray:
+        values = real_harmonics(direction[rows], bandlimit)
+        values[~direction[rows].any(axis=1), 1:] = 0.0
+        return weight[rows] @ values
+
+    return reduce(np.add, map(part, _blocks(len(weight), 8 * bandlimit**2)))
+
+
+def _check_options(bandlimit: int, smoothing: float | None, channels: Sequence[str]) -> None:
+    if not channels or not set(channels) <= set(CHANNELS) or len(set(channels)) != len(channels):
+        raise ConfigError(
+            f"`channels` must be distinct names among {', '.join(CHANNELS)},"
+            f" got {', '.join(channels) or 'none'}."
+        )
+    if bandlimit < 1:
+        raise ConfigError(f"`bandlimit` must be at least 1, got {bandlimit}.")
+    if smoothing is not None and not 0 <= smoothing < np.inf:
+        raise ConfigError(f"`smoothing` must be a finite number of at least 0, got {smoothing}.")
 
 
 def jet_harmonic(
@@ -160,15 +190,18 @@ def jet_harmonic(
 
     Raises
     ------
+    ConfigError
+        If a channel is unknown or named twice, or a number is out of range.
     DataError
         As `rest_frame`.
     """
+    _check_options(bandlimit, smoothing, channels)
     frame = rest_frame(p4.astype(np.float64))
     count = len(frame.energy)
     flat = np.zeros(bandlimit**2)
     flat[0] = np.sqrt(4.0 * np.pi)
     degree = np.repeat(np.arange(bandlimit), 2 * np.arange(bandlimit) + 1)
-    width = np.pi / bandlimit if smoothing is None else smoothing
+    width = np.pi / bandlimit if smoothing is None else min(smoothing, _WIDEST)
     beam = np.exp(-degree * (degree + 1) * width**2 / 2.0)
     made = {
         "energy": lambda: beam * _spikes(frame.energy, frame.direction, bandlimit),
@@ -215,13 +248,7 @@ def jet_sphere(
         If fewer than two constituents have a momentum, the mass is below 1 GeV, or beams are asked for and
         their direction is lost.
     """
-    if not channels or not set(channels) <= set(CHANNELS) or len(set(channels)) != len(channels):
-        raise ConfigError(
-            f"`channels` must be distinct names among {', '.join(CHANNELS)},"
-            f" got {', '.join(channels) or 'none'}."
-        )
-    if smoothing is not None and not smoothing >= 0:
-        raise ConfigError(f"`smoothing` must not be negative, got {smoothing}.")
+    _check_options(bandlimit, smoothing, channels)
     if max_constituents is not None and max_constituents < 2:
         raise ConfigError(f"`max_constituents` must be at least 2, got {max_constituents}.")
     if "beams" in channels and not jet.has_beam_frame:
@@ -236,4 +263,4 @@ def jet_sphere(
         )
     except DataError as error:
         raise error.at(record=jet.id) from error
-    return cast_fields({"harmonic": harmonic[None], "y": class_label(jet.label)})
+    return cast_fields({"harmonic": harmonic[None], "y": class_label(jet.label)}, jet.id)

@@ -28,8 +28,10 @@ def map_sphere(record: SphereMap, *, bandlimit: int) -> dict[str, np.ndarray]:
     ------
     ConfigError
         If the band-limit is below 1.
+    DataError
+        If a coefficient is too large for float32.
     """
     if bandlimit < 1:
         raise ConfigError(f"`bandlimit` must be at least 1, got {bandlimit}.")
     harmonic = truncate(torch.from_numpy(np.ascontiguousarray(record.harmonic)), bandlimit).numpy()
-    return cast_fields({"harmonic": harmonic[None], "y": class_label(record.label)})
+    return cast_fields({"harmonic": harmonic[None], "y": class_label(record.label)}, record.id)

@@ -9,6 +9,10 @@ through it. Channels, of the mesh and, with the prefix `hull_`, of its convex hu
 - `hit`: 1 where the ray met the mesh, 0 where not (no prefix: the hull is always met).
 
 All are scalar functions that turn with the mesh.
+
+A surface may cross itself, be open or have parts inside one another: a ray needs no inside, and of all the
+triangles in its way the first one counts, which is unique. What lies behind it is not seen. The convex hull
+depends on the vertices alone.
 """
 
 from __future__ import annotations
@@ -33,6 +37,10 @@ PUBLISHED_CHANNELS = ("distance", "cos", "sin", "hull_distance", "hull_cos", "hu
 CHANNELS = (*PUBLISHED_CHANNELS, "hit")
 #: Largest radius of the mesh inside the unit sphere from which the rays start.
 REACH = 0.99
+#: Extent of a mesh within which the squares of its areas neither overflow nor vanish.
+_EXTENTS = (1e-60, 1e60)
+#: Twice the area of a triangle, for a mesh of largest radius one, that is nothing but rounding.
+_NO_AREA = 1e-13
 
 
 def _surface_channels(
@@ -85,6 +93,30 @@ def ray_channels(
     return np.stack([values[name] for name in channels])
 
 
+def _normalised(mesh: Mesh) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
+    """Vertices that faces use, moved and scaled into the unit sphere, and the faces in their numbers."""
+    used, numbers = np.unique(mesh.faces, return_inverse=True)
+    vertices, faces = mesh.vertices[used].astype(np.float64), numbers.reshape(mesh.faces.shape)
+    with np.errstate(over="ignore"):
+        extent = float(np.ptp(vertices, axis=0).max())
+    if extent == 0.0:
+        raise DataError("all vertices coincide", remedy="remove the mesh")
+    if not _EXTENTS[0] <= extent <= _EXTENTS[1]:
+        raise DataError(
+            f"the mesh has an extent of {extent:.3g}, its areas cannot be told in float64",
+            remedy="give it in another unit of length",
+        )
+    vertices = normalise(vertices, faces)
+    corners = vertices[faces]
+    doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    if np.linalg.norm(doubled, axis=1).max() <= _NO_AREA:
+        raise DataError(
+            "the mesh has no area: the corners of each of its triangles lie on a line",
+            remedy="remove the mesh",
+        )
+    return REACH * vertices, faces
+
+
 def mesh_sphere(
     mesh: Mesh,
     *,
@@ -99,6 +131,10 @@ def mesh_sphere(
     Rays are cast from every pixel of a grid, and the degrees below `bandlimit` of what they saw are kept.
     The functions have edges, so that their degrees do not end: rotating the mesh rotates the coefficients up
     to aliasing, which falls as `ray_bandlimit` rises above `bandlimit`.
+
+    Vertices that no face uses are left out. Surfaces that cross themselves are accepted, see the module.
+    A mesh whose convex hull cannot be built, because it is flat or has fewer than four vertices, is refused
+    if a channel of the hull is asked for, and accepted otherwise.
 
     Parameters
     ----------
@@ -118,7 +154,8 @@ def mesh_sphere(
     ConfigError
         If a channel is unknown or named twice, or the rays are too few for the band-limit.
     DataError
-        If all vertices coincide, or the convex hull is asked for and the mesh is flat.
+        If all vertices coincide, all triangles are without area, the coordinates are too large or too small
+        for float64, or the convex hull is asked for and the mesh is flat.
     MissingExtraError
         If embreex is not installed.
 
@@ -140,13 +177,11 @@ def mesh_sphere(
         )
     if ray_bandlimit < bandlimit:
         raise ConfigError(f"`ray_bandlimit` must be at least `bandlimit` = {bandlimit}, got {ray_bandlimit}.")
-    vertices = REACH * normalise(mesh.vertices.astype(np.float64), mesh.faces)
-    if not np.any(vertices):
-        raise DataError("all vertices coincide", record=mesh.id, remedy="remove the mesh")
     rays = make_grid(grid, ray_bandlimit)
     try:
-        values = ray_channels(vertices, mesh.faces, rays.directions().numpy().reshape(-1, 3), channels)
+        vertices, faces = _normalised(mesh)
+        values = ray_channels(vertices, faces, rays.directions().numpy().reshape(-1, 3), channels)
     except DataError as error:
         raise error.at(record=mesh.id) from error
     harmonic = analysis(torch.from_numpy(values).reshape(-1, *rays.shape), rays, bandlimit)
-    return cast_fields({"harmonic": harmonic.numpy()[None], "y": class_label(mesh.label)})
+    return cast_fields({"harmonic": harmonic.numpy()[None], "y": class_label(mesh.label)}, mesh.id)

@@ -9,21 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path, PurePosixPath
+from tokenize import TokenError
+from typing import get_args
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-from geograph.errors import DataError
+from geograph.errors import ConfigError, DataError
 from geograph.readers.meshes import mesh_split_of
 from geograph.records import SphereMap
 from geograph.sphere.grids import GridKind, grid_shape, make_grid
-from geograph.sphere.healpix import Order, check_pixels, read_healpix, to_harmonic
+from geograph.sphere.healpix import Order, check_order, check_pixels, read_healpix, to_harmonic
 from geograph.sphere.sht import analysis
 
 OnError = Callable[[DataError], None]
 
 _SUFFIXES = (".fits", ".fits.gz", ".npy")
 _AGAIN = "the file is damaged or incomplete: fetch it again"
+_SHAPES = "gl: (L, 2 L); dh and soft: (2 L, 2 L); mw: (L, 2 L - 1)"
+#: What NumPy raises on files that are damaged, whose header names a size that no memory has among them.
+_BROKEN = (OSError, ValueError, EOFError, SyntaxError, TokenError, BadZipFile, MemoryError)
 
 
 def sphere_map_ids(path: str | PathLike[str]) -> list[str]:
@@ -76,14 +82,22 @@ def sphere_map_classes(path: str | PathLike[str]) -> list[str]:
 def _rings(file: Path, grid: GridKind, bandlimit: int) -> np.ndarray:
     """Coefficients of the maps in a .npy file."""
     try:
-        values = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with file.open("rb") as stream:
+            values = np.load(stream, allow_pickle=False)
+    except _BROKEN as error:
         raise DataError(f"not a readable .npy file ({error})", remedy=_AGAIN) from error
+    if not isinstance(values, np.ndarray):
+        raise DataError(
+            "an archive of arrays (.npz) under the name of a .npy file",
+            remedy="write each map with `numpy.save` into a file of its own",
+        )
     if values.ndim not in (2, 3) or not np.issubdtype(values.dtype, np.number) or np.iscomplexobj(values):
         raise DataError(
             f"a map must be real numbers of shape (nlat, nlon) or (channels, nlat, nlon), "
             f"got {values.dtype} {values.shape}"
         )
+    if not values.size:
+        raise DataError(f"a map without pixels, of shape {values.shape}", remedy=_SHAPES)
     values = values.astype(np.float64).reshape(-1, *values.shape[-2:])
     num_rings = values.shape[1]
     own = num_rings if grid in ("gl", "mw") else num_rings // 2
@@ -92,7 +106,7 @@ def _rings(file: Path, grid: GridKind, bandlimit: int) -> np.ndarray:
         raise DataError(
             f"a map on the grid {grid} with {num_rings} rings must have shape {expected}, "
             f"got {values.shape[1:]}",
-            remedy="gl: (L, 2 L); dh and soft: (2 L, 2 L); mw: (L, 2 L - 1)",
+            remedy=_SHAPES,
         )
     if own < bandlimit:
         raise DataError(
@@ -154,12 +168,21 @@ def read_sphere_maps(
 
     Raises
     ------
+    ConfigError
+        If the band-limit is below 1, there is no such grid or order, or a HEALPix map is too large for the
+        memory that is free.
     DataError
         If the path is missing, or a map is unreadable, of the wrong shape or too coarse, of an unknown class,
-        has pixels without a value, or HEALPix pixels of unknown order.
+        has pixels without a value, or HEALPix pixels of unknown or impossible order.
     MissingExtraError
         If a HEALPix file is to be read without healpy and ducc0.
     """
+    if bandlimit < 1:
+        raise ConfigError(f"`bandlimit` must be at least 1, got {bandlimit}.")
+    if grid not in get_args(GridKind):
+        raise ConfigError(f"`grid` must be one of {', '.join(get_args(GridKind))}, got {grid!r}.")
+    if order is not None:
+        check_order(order)
     path = Path(path)
     members = [name for name in sphere_map_ids(path) if split is None or mesh_split_of(name) == split]
     if not members:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,12 +17,15 @@ from jaxtyping import Float
 
 from geograph.algebra.harmonics import bandlimit_of, packed_from_real, real_from_packed
 from geograph.errors import ConfigError, DataError, MissingExtraError
+from geograph.sphere.operators import check_memory
 from geograph.sphere.sht_ducc import load_ducc
 
 Order = Literal["ring", "nested"]
 _ORDERS: dict[str, Order] = {"RING": "ring", "NESTED": "nested", "NEST": "nested"}
 #: What a file holds at pixels without data.
 UNSEEN = -1.6375e30
+#: How messages name the setting.
+_ORDER_SETTING = "`order` (in params.yaml: `source.order`)"
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
@@ -49,6 +52,27 @@ def num_side(num_pixels: int) -> int:
             remedy="maps on rings of equal length are read from .npy files",
         )
     return nside
+
+
+def check_order(order: str) -> None:
+    """Refuse an order of pixels that there is not.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither `ring` nor `nested`.
+    """
+    if order not in get_args(Order):
+        raise ConfigError(f"{_ORDER_SETTING} must be ring or nested, got {order!r}.")
+
+
+def _check_nested(nside: int, remedy: str) -> None:
+    """Refuse a map that cannot be in nested order, which halves the faces of the grid again and again."""
+    if nside & (nside - 1):
+        raise DataError(
+            f"pixels in nested order need N_side to be a power of two, this map has N_side {nside}",
+            remedy=remedy,
+        )
 
 
 def check_pixels(values: Float[np.ndarray, "*batch pixels"]) -> None:
@@ -83,8 +107,8 @@ def read_healpix(path: str | PathLike[str], order: Order | None = None) -> Float
     Raises
     ------
     DataError
-        If the file is missing, unreadable or no HEALPix map, if the order of its pixels is unknown or another
-        one than `order`, or if pixels have no value.
+        If the file is missing, unreadable or no HEALPix map, if the order of its pixels is unknown, another
+        one than `order` or impossible for their number, or if pixels have no value.
     ConfigError
         If there is no such order.
     MissingExtraError
@@ -93,15 +117,18 @@ def read_healpix(path: str | PathLike[str], order: Order | None = None) -> Float
     path = Path(path)
     if not path.is_file():
         raise DataError("no such file", source=path, remedy="check the path, or put the map there")
-    if order is not None and order not in ("ring", "nested"):
-        raise ConfigError(f"`order` must be ring or nested, got {order!r}.")
+    if order is not None:
+        check_order(order)
     healpy = _load_healpy()
     values, keyword = _read(path)
     maps = np.atleast_2d(values)
     try:
-        num_side(maps.shape[1])
+        nside = num_side(maps.shape[1])
         check_pixels(maps)
         found = _order_of(keyword, order)
+        if found == "nested":
+            told = f"{_ORDER_SETTING} is wrong" if keyword not in _ORDERS else "its keyword ORDERING is wrong"
+            _check_nested(nside, f"{told}: the pixels can only be in ring order")
     except DataError as error:
         raise error.at(source=path) from error
     return healpy.reorder(maps, n2r=True) if found == "nested" else maps
@@ -133,11 +160,13 @@ def _order_of(keyword: str, order: Order | None) -> Order:
     told = _ORDERS.get(keyword)
     if told is None and order is None:
         said = f"its keyword ORDERING is {keyword!r}" if keyword else "it has no keyword ORDERING"
-        raise DataError(f"the order of the HEALPix pixels is unknown: {said}", remedy="pass `order`")
+        raise DataError(
+            f"the order of the HEALPix pixels is unknown: {said}", remedy=f"pass {_ORDER_SETTING}"
+        )
     if told is not None and order is not None and told != order:
         raise DataError(
             f"the pixels are in {told} order, but `order` is {order}",
-            remedy="leave `order` out for this file",
+            remedy=f"leave {_ORDER_SETTING} out for this file",
         )
     chosen = told if told is not None else order
     assert chosen is not None
@@ -161,11 +190,16 @@ def write_healpix(
     Raises
     ------
     DataError
-        If the number of pixels is not that of a HEALPix map.
+        If the number of pixels is not that of a HEALPix map, or one that has no nested order.
+    ConfigError
+        If there is no such order.
     MissingExtraError
         If healpy is not installed.
     """
-    num_side(values.shape[-1])
+    check_order(order)
+    nside = num_side(values.shape[-1])
+    if order == "nested":
+        _check_nested(nside, "write it in ring order")
     healpy = _load_healpy()
     is_nested = order == "nested"
     content = healpy.reorder(values, r2n=True) if is_nested else values
@@ -175,6 +209,18 @@ def write_healpix(
 def _geometry(nside: int, bandlimit: int) -> dict[str, Any]:
     base = load_ducc().healpix.Healpix_Base(nside, "RING")
     return {**base.sht_info(), "lmax": bandlimit - 1, "spin": 0, "nthreads": torch.get_num_threads()}
+
+
+def _check_work(nside: int, bandlimit: int, num_maps: int, copies: int) -> None:
+    """Refuse a transform whose maps, coefficients and Fourier coefficients of the rings do not fit."""
+    pixels, packed = 12 * nside * nside, bandlimit * (bandlimit + 1) // 2
+    num_bytes = num_maps * (8 * copies * pixels + 2 * 16 * packed) + 16 * (4 * nside - 1) * bandlimit
+    check_memory(
+        f"a transform of {num_maps} HEALPix maps of N_side {nside} and band-limit {bandlimit}",
+        num_bytes,
+        torch.device("cpu"),
+        "transform fewer maps at once, or take a lower N_side",
+    )
 
 
 def to_harmonic(
@@ -196,7 +242,7 @@ def to_harmonic(
     DataError
         If the number of pixels is not that of a HEALPix map, or if pixels have no value.
     ConfigError
-        If the band-limit is out of range.
+        If the band-limit is out of range, or the transform does not fit into the free memory.
     MissingExtraError
         If ducc0 is not installed.
 
@@ -205,9 +251,12 @@ def to_harmonic(
     Gorski et al. (2005), doi:10.1086/427976, section 4.
     """
     nside = num_side(values.shape[-1])
-    check_pixels(values)
     if not 1 <= bandlimit <= 3 * nside:
         raise ConfigError(f"`bandlimit` must be from 1 to {3 * nside} for N_side {nside}, got {bandlimit}.")
+    # What the coefficients give and the residual; the maps themselves where they must be converted.
+    is_ready = values.dtype == np.float64 and values.flags.c_contiguous
+    _check_work(nside, bandlimit, values.size // values.shape[-1], 2 if is_ready else 3)
+    check_pixels(values)
     sht, geometry = load_ducc().sht, _geometry(nside, bandlimit)
     maps = np.ascontiguousarray(values, np.float64).reshape(-1, 1, values.shape[-1])
     area = 4 * np.pi / values.shape[-1]
@@ -234,13 +283,14 @@ def from_harmonic(
     Raises
     ------
     ConfigError
-        If `nside` is below 1.
+        If `nside` is below 1, or the maps do not fit into the free memory.
     MissingExtraError
         If ducc0 is not installed.
     """
     if nside < 1:
         raise ConfigError(f"`nside` must be at least 1, got {nside}.")
     bandlimit = bandlimit_of(harmonic.shape[-1])
+    _check_work(nside, bandlimit, harmonic.size // harmonic.shape[-1], 1)
     flat = torch.from_numpy(np.ascontiguousarray(harmonic, np.float64)).reshape(-1, harmonic.shape[-1])
     alm = packed_from_real(flat).numpy()[:, None]
     maps: np.ndarray = load_ducc().sht.synthesis(alm=alm, **_geometry(nside, bandlimit))

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from geograph.errors import ShapeError
+from geograph.errors import DataError, ShapeError
 
 #: Results of a query that count, as in the competition.
 LIMIT = 1000
@@ -71,10 +71,16 @@ def lists_from_scores(scores: Float[np.ndarray, "objects classes"], *, limit: in
     limit
         Length of the longest list.
 
+    Raises
+    ------
+    DataError
+        If a score is NaN, so that it has no place in an order; with the first row that has one.
+
     References
     ----------
     Cohen et al. 2018, "Spherical CNNs", section 5.3; Esteves et al. 2018, section 5.4.
     """
+    _check_rows("score", "NaN", np.isnan(scores))
     predicted = scores.argmax(axis=1)
     order = np.lexsort((-scores[np.arange(len(scores)), predicted], predicted))
     counts = np.bincount(predicted, minlength=scores.shape[1])
@@ -102,7 +108,10 @@ def lists_from_features(
     ------
     ShapeError
         If a size is not positive.
+    DataError
+        If a feature is not finite, so that there are no distances; with the first row that has one.
     """
+    _check_rows("feature", "not finite", ~np.isfinite(features))
     count = len(features)
     lengths = np.minimum(np.broadcast_to(np.asarray(sizes), (count,)), count).astype(np.int64)
     if count and lengths.min() < 1:
@@ -225,6 +234,15 @@ def averages(
     micro = {f"{name}_micro": float(value.mean()) for name, value in values.items()}
     means = {name: np.bincount(number, weights=value) / counts for name, value in values.items()}
     return micro | {f"{name}_macro": float(value.mean()) for name, value in means.items()}
+
+
+def _check_rows(name: str, fault: str, is_bad: np.ndarray) -> None:
+    rows = np.flatnonzero(is_bad.any(axis=1))
+    if len(rows):
+        raise DataError(
+            f"row {rows[0]} has a {name} that is {fault}, {len(rows)} of {len(is_bad)} rows have",
+            remedy="the model that gave them diverged, or its input was broken",
+        )
 
 
 def _check(lists: RankedLists, queries: np.ndarray, num_objects: int, limit: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from geograph.algebra.harmonics import degrees, truncate
-from geograph.errors import ConfigError
+from geograph.errors import ConfigError, DataError
 from geograph.featurize.scattering import scattering_features
 from geograph.records import SphereMap
 from geograph.sphere.scattering import scattering
@@ -46,7 +46,9 @@ def test_is_deterministic() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ConfigError, match="`bandlimit` must be at most 16, that of map 'map-7', got 17"):
+    with pytest.raises(
+        DataError, match="record map-7: the map has band-limit 16, but 17 is asked for; lower `bandlimit`"
+    ):
         scattering_features(make_map(), bandlimit=17, smallest_scale=2)
     with pytest.raises(ConfigError, match="`smallest_scale`"):
         scattering_features(make_map(), bandlimit=16, smallest_scale=5)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from geograph.featurize.sphere_jet import beam_directions, jet_harmonic, jet_sph
 from geograph.readers.jetclass import read_jetclass
 from geograph.readers.top_tagging import read_top_tagging
 from geograph.records import Jet
+from geograph.sphere.pointwise import real_harmonics
 
 EPS = np.finfo(np.float64).eps
 
@@ -189,18 +192,63 @@ def test_fields():
         ),
         ({"channels": ()}, "got none"),
         ({"channels": ("energy", "energy")}, "got energy, energy"),
-        ({"smoothing": -0.1}, "`smoothing` must not be negative, got -0.1"),
+        ({"smoothing": -0.1}, "`smoothing` must be a finite number of at least 0, got -0.1"),
+        ({"smoothing": np.inf}, "`smoothing` must be a finite number of at least 0, got inf"),
+        ({"smoothing": np.nan}, "`smoothing` must be a finite number of at least 0, got nan"),
+        ({"bandlimit": 0}, "`bandlimit` must be at least 1, got 0"),
         ({"max_constituents": 1}, "`max_constituents` must be at least 2, got 1"),
     ],
 )
 def test_wrong_options(options: dict, message: str):
     with pytest.raises(ConfigError, match=message):
-        jet_sphere(Jet(_p4()), bandlimit=4, **options)
+        jet_sphere(Jet(_p4()), **({"bandlimit": 4} | options))
+    if "max_constituents" not in options:
+        with pytest.raises(ConfigError, match=message):
+            jet_harmonic(_p4(), **({"bandlimit": 4} | options))
+
+
+def test_a_beam_of_any_width():
+    wide = jet_harmonic(_p4(), bandlimit=6, smoothing=1e200)
+    np.testing.assert_array_equal(wide, jet_harmonic(_p4(), bandlimit=6, smoothing=50.0))
+    assert wide[0, 0] > 0
+    assert not wide[0, 1:].any()
+
+
+def test_large_jets_are_done_in_blocks(monkeypatch):
+    p4, options = _p4(num=300, mass=1.0), {"bandlimit": 12, "channels": ("energy", "count", "beams", "mass")}
+    expected, frame = jet_harmonic(p4, **options), rest_frame(p4)
+    sizes = []
+
+    def watched(directions: np.ndarray, bandlimit: int) -> np.ndarray:
+        sizes.append(len(directions))
+        return real_harmonics(directions, bandlimit)
+
+    monkeypatch.setattr("geograph.featurize.sphere_jet.real_harmonics", watched)
+    np.testing.assert_array_equal(jet_harmonic(p4, **options), expected)
+    assert sizes == [300, 300, 2]
+    sizes.clear()
+    monkeypatch.setattr("geograph.featurize.sphere_jet._BLOCK_BYTES", 128 * 8 * 12**2)
+    np.testing.assert_allclose(jet_harmonic(p4, **options), expected, rtol=1e-12, atol=1e-14)
+    assert sizes == [128, 128, 44, 128, 128, 44, 2]
+    np.testing.assert_allclose(rest_frame(p4).energy, frame.energy, rtol=1e-13)
+
+
+def test_memory_of_large_jets_is_bounded(monkeypatch):
+    p4 = _p4(num=1500)
+    monkeypatch.setattr("geograph.featurize.sphere_jet._BLOCK_BYTES", 2**20)
+    tracemalloc.start()
+    try:
+        jet_harmonic(p4, bandlimit=64)
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20  # in one block more than 50
+    finally:
+        tracemalloc.stop()
 
 
 def test_jets_without_a_rest_frame():
     with pytest.raises(DataError, match="record lone: 1 constituent with a momentum, at least 2 are needed"):
         jet_sphere(Jet(np.array([[5.0, 3, 0, 4], [0, 0, 0, 0]]), id="lone"), bandlimit=4)
+    with pytest.raises(DataError, match="record none: no constituent with a momentum, at least 2 are needed"):
+        jet_sphere(Jet(np.zeros((3, 4)), id="none"), bandlimit=4)
     light = np.array([[50.0, 0, 0, 50.0], [50.0, 0.1, 0, np.sqrt(2500 - 0.01)]])
     with pytest.raises(DataError, match="record light: the mass of the jet is 0.1 GeV, at least 1 is needed"):
         jet_sphere(Jet(light, id="light"), bandlimit=4)

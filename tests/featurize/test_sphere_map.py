@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from geograph.algebra.wigner import random_rotation, rotate
-from geograph.errors import ConfigError
+from geograph.errors import ConfigError, DataError
 from geograph.featurize.sphere_map import map_sphere
 from geograph.records import SphereMap
 
@@ -45,3 +45,5 @@ def test_cutting_commutes_with_rotations():
 def test_errors():
     with pytest.raises(ConfigError, match="`bandlimit` must be at least 1, got 0"):
         map_sphere(_map(), bandlimit=0)
+    with pytest.raises(DataError, match="record map: 72 of 72 values of the field `harmonic` are not finite"):
+        map_sphere(SphereMap(np.full((2, 36), 1e300), id="map"), bandlimit=6)

@@ -11,17 +11,22 @@ import trimesh
 
 from geograph.algebra.wigner import random_rotation, rotate
 from geograph.errors import ConfigError, DataError
-from geograph.featurize.sphere_mesh import CHANNELS, PUBLISHED_CHANNELS, mesh_sphere, ray_channels
+from geograph.featurize.sphere_mesh import CHANNELS, PUBLISHED_CHANNELS, REACH, mesh_sphere, ray_channels
 from geograph.generate.mesh_deform import normalise
 from geograph.readers.meshes import read_meshes
 from geograph.records import Mesh
 from geograph.sphere.grids import make_grid
+from geograph.sphere.sht import analysis
 
 pytest.importorskip("embreex", reason="extra `generate` not installed")
 
 
 def _mesh(shape: trimesh.Trimesh, **options) -> Mesh:
     return Mesh(np.asarray(shape.vertices), np.asarray(shape.faces).astype(np.int64), **options)
+
+
+def _arrays(shape: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray]:
+    return 0.6 * np.asarray(shape.vertices), np.asarray(shape.faces).astype(np.int64)
 
 
 def _bent(label: int | None = None) -> Mesh:
@@ -113,6 +118,62 @@ def test_place_size_orientation_and_unused_faces_do_not_matter():
     np.testing.assert_allclose(
         mesh_sphere(inside_out, bandlimit=6, ray_bandlimit=16)["harmonic"], expected, atol=1e-5
     )
+
+
+def test_unused_vertices_do_not_matter():
+    box = _mesh(trimesh.creation.box(), id="box")
+    expected = mesh_sphere(box, bandlimit=4, ray_bandlimit=8, channels=CHANNELS)["harmonic"]
+    assert expected[0, 0, 0] / np.sqrt(4 * np.pi) == pytest.approx(0.3, abs=0.02)
+    far = Mesh(np.concatenate([[[1000.0, 0, 0]], box.vertices]), box.faces + 1)
+    found = mesh_sphere(far, bandlimit=4, ray_bandlimit=8, channels=CHANNELS)["harmonic"]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_normalisation_of_meshes_without_unused_vertices_is_the_shared_one():
+    mesh = _bent()
+    u = make_grid("soft", 16)
+    values = ray_channels(
+        REACH * normalise(mesh.vertices, mesh.faces), mesh.faces, u.directions().numpy().reshape(-1, 3)
+    )
+    expected = analysis(torch.from_numpy(values).reshape(-1, *u.shape), u, 6).numpy().astype(np.float32)
+    np.testing.assert_array_equal(mesh_sphere(mesh, bandlimit=6, ray_bandlimit=16)["harmonic"][0], expected)
+
+
+def test_surfaces_that_cross_themselves_show_what_is_outermost():
+    box = trimesh.creation.box()
+    beam = trimesh.creation.box(extents=[0.5, 0.5, 1.5])
+    both = trimesh.util.concatenate([box, beam])
+    u = np.array([[0.01, 0.02, 1.0], [1.0, 0.02, 0.01], [0.03, 1.0, 0.02]])
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    found = ray_channels(*_arrays(both), u, ("distance",))[0]
+    separate = [ray_channels(*_arrays(part), u, ("distance",))[0] for part in (box, beam)]
+    np.testing.assert_array_equal(found, np.minimum(*separate))
+    assert (found == separate[0]).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1e-100, 1e100, 1e308])
+def test_coordinates_out_of_range_are_refused(scale: float):
+    box = _mesh(trimesh.creation.box(extents=[2.0, 2.0, 2.0]), id="far")
+    scaled = Mesh(scale * box.vertices, box.faces, id="far")
+    with pytest.raises(DataError, match="record far: the mesh has an extent of .*; give it in another unit"):
+        mesh_sphere(scaled, bandlimit=4)
+
+
+@pytest.mark.parametrize("scale", [1e50, 1e-50])
+def test_coordinates_within_range_give_the_same(scale: float):
+    mesh = _bent()
+    expected = mesh_sphere(mesh, bandlimit=6, ray_bandlimit=16)["harmonic"]
+    found = mesh_sphere(Mesh(scale * mesh.vertices, mesh.faces), bandlimit=6, ray_bandlimit=16)["harmonic"]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_meshes_without_area_are_refused(offset: float):
+    line = np.outer(np.array([0.0, 0.3, 1.0, 1.7]), [1.0, -2.0, 0.5]) + offset
+    mesh = Mesh(line, np.array([[0, 1, 2], [1, 2, 3], [0, 0, 3]]), id="line")
+    for channels in (PUBLISHED_CHANNELS, ("distance", "hit")):
+        with pytest.raises(DataError, match="record line: the mesh has no area: the corners of each"):
+            mesh_sphere(mesh, bandlimit=4, channels=channels)
 
 
 def test_fields():

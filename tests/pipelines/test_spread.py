@@ -73,7 +73,7 @@ def test_names_are_joined() -> None:
 def test_command(folder: Path) -> None:
     app = Typer()
     app.command()(main)
-    result = CliRunner().invoke(app, [str(folder)], env={"COLUMNS": "160"})
+    result = CliRunner().invoke(app, [str(folder)])
     assert result.exit_code == 0
     assert "fold*-a" in result.output
     assert "11.5" in result.output

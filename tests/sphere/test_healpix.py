@@ -50,7 +50,9 @@ def test_files_come_back_in_ring_order(harmonic, tmp_path, order):
     write_healpix(tmp_path / "map.fits", pixels, order)
     assert np.array_equal(read_healpix(tmp_path / "map.fits"), pixels)
     assert np.array_equal(read_healpix(tmp_path / "map.fits", order), pixels)
-    with pytest.raises(DataError, match=f"map.fits: the pixels are in {order} order, but `order` is"):
+    with pytest.raises(
+        DataError, match=f"map.fits: the pixels are in {order} order, but `order` is .*`source.order`"
+    ):
         read_healpix(tmp_path / "map.fits", "ring" if order == "nested" else "nested")
 
 
@@ -60,7 +62,9 @@ def test_files_that_do_not_tell_their_order(tmp_path):
     with fits.open(path, mode="update") as table:
         del table[1].header["ORDERING"]
     with pytest.raises(
-        DataError, match="order of the HEALPix pixels is unknown: it has no keyword ORDERING; pass"
+        DataError,
+        match="order of the HEALPix pixels is unknown: it has no keyword ORDERING; pass `order` "
+        r"\(in params.yaml: `source.order`\)",
     ):
         read_healpix(path)
     assert np.array_equal(read_healpix(path, "ring"), np.arange(48.0)[None])
@@ -69,6 +73,45 @@ def test_files_that_do_not_tell_their_order(tmp_path):
         table[1].header["ORDERING"] = "SPIRAL"
     with pytest.raises(DataError, match="unknown: its keyword ORDERING is 'SPIRAL'"):
         read_healpix(path)
+
+
+def test_nested_order_needs_a_power_of_two(tmp_path):
+    values, path = np.arange(108.0)[None], tmp_path / "map.fits"
+    with pytest.raises(DataError, match="this map has N_side 3; write it in ring order"):
+        write_healpix(path, values, "nested")
+    assert not path.exists()
+    write_healpix(path, values, "ring")
+    assert np.array_equal(read_healpix(path), values)
+    with fits.open(path, mode="update") as table:
+        del table[1].header["ORDERING"]
+    with pytest.raises(DataError, match="map.fits: pixels in nested order .* N_side 3; `order` .* is wrong"):
+        read_healpix(path, "nested")
+    assert np.array_equal(read_healpix(path, "ring"), values)
+    with fits.open(path, mode="update") as table:
+        table[1].header["ORDERING"] = "NESTED"
+    with pytest.raises(DataError, match="map.fits: .* N_side 3; its keyword ORDERING is wrong"):
+        read_healpix(path)
+
+
+@pytest.mark.parametrize("order", ["NESTED", "nest", ""])
+def test_unknown_orders_are_refused(tmp_path, order):
+    write, read = (getattr(made, "__wrapped__", made) for made in (write_healpix, read_healpix))
+    with pytest.raises(ConfigError, match=f"`source.order`.* must be ring or nested, got '{order}'"):
+        write(tmp_path / "map.fits", np.zeros((1, 48)), order)
+    assert not (tmp_path / "map.fits").exists()
+    write_healpix(tmp_path / "map.fits", np.zeros((1, 48)))
+    with pytest.raises(ConfigError, match=f"`source.order`.* must be ring or nested, got '{order}'"):
+        read(tmp_path / "map.fits", order)
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_allocated(monkeypatch):
+    with pytest.raises(ConfigError, match="1 HEALPix maps of N_side 1000000 .* GiB are free .*lower N_side"):
+        from_harmonic(np.zeros(4), 1_000_000)
+    monkeypatch.setattr("geograph.sphere.operators.available_bytes", lambda device: 1 << 20)
+    few, many = np.zeros((2, 12 * 8**2)), np.zeros((40, 12 * 128**2), dtype=np.float32)
+    assert not to_harmonic(few, 4).any()
+    with pytest.raises(ConfigError, match="a transform of 40 HEALPix maps of N_side 128 and band-limit 4"):
+        to_harmonic(many, 4)
 
 
 def test_broken_files_are_named(tmp_path):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from geograph.errors import ShapeError
+from geograph.errors import DataError, ShapeError
 from geograph.tasks.retrieval import (
     MEASURES,
     RankedLists,
@@ -125,6 +125,17 @@ def test_lists_from_scores_have_the_predicted_class_in_order() -> None:
     assert lists_from_scores(scores, limit=2).sizes.tolist() == [2] * 5
     perfect = retrieval_metrics(lists, np.arange(5), np.array([0, 0, 1, 0, 1]))
     assert min(perfect.values()) == pytest.approx(1.0)
+
+
+def test_rows_that_have_no_order_are_named() -> None:
+    values = np.arange(12.0).reshape(4, 3)
+    values[0, 0], values[3, 1] = -np.inf, np.inf
+    assert lists_from_scores(values).sizes.tolist() == [3, 3, 3, 1]
+    values[1, 2] = values[2, 0] = np.nan
+    with pytest.raises(DataError, match="row 1 has a score that is NaN, 2 of 4 rows have; the model"):
+        lists_from_scores(values)
+    with pytest.raises(DataError, match="row 0 has a feature that is not finite, 4 of 4 rows have"):
+        lists_from_features(values)
 
 
 def test_lists_from_features_begin_with_the_query() -> None:
