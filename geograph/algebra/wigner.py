@@ -19,10 +19,11 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from geograph.algebra.harmonics import bandlimit_of, degrees, num_harmonics, orders
+from geograph.algebra.rotate_ducc import rotate_by_angles
 from geograph.algebra.tables import cached_tables
 from geograph.errors import ConfigError, ShapeError
 
-#: Above this band-limit the padded table of `rotate` would take more than 70 MB.
+#: Above this band-limit the padded table of `rotate` would take more than 70 MB, and ducc0 does the work.
 MAX_BANDLIMIT = 128
 #: A matrix whose product with its transpose differs from 1 by more than this is no rotation.
 _ORTHOGONAL = 1e-4
@@ -31,6 +32,11 @@ _ORTHOGONAL = 1e-4
 def _check_degree(degree: int) -> None:
     if degree < 0:
         raise ConfigError(f"`degree` must be at least 0, got {degree}.")
+
+
+def _check_matrices(rotation: Tensor) -> None:
+    if tuple(rotation.shape[-2:]) != (3, 3):
+        raise ShapeError(f"`rotation` must hold 3 x 3 matrices, got shape {tuple(rotation.shape)}.")
 
 
 @cached_tables(maxsize=256)
@@ -143,7 +149,13 @@ def euler_angles(
 
     Accurate for every rotation: gamma comes from R_z(-alpha) R, so that the sum of alpha and gamma is right
     where beta is 0 and their difference where it is pi, although each by itself is arbitrary there.
+
+    Raises
+    ------
+    ShapeError
+        If the matrices are not 3 x 3.
     """
+    _check_matrices(rotation)
     rotation = rotation.double()
     alpha = torch.atan2(rotation[..., 1, 2], rotation[..., 0, 2])
     beta = torch.atan2(torch.hypot(rotation[..., 0, 2], rotation[..., 1, 2]), rotation[..., 2, 2])
@@ -157,6 +169,7 @@ def euler_angles(
 
 def _proper(rotation: Tensor) -> tuple[Tensor, Tensor]:
     """Rotation part of orthogonal matrices in float64, and whether an inversion goes with it."""
+    _check_matrices(rotation)
     rotation = rotation.double()
     excess = rotation @ rotation.mT - torch.eye(3, dtype=rotation.dtype, device=rotation.device)
     # Written so that NaN fails as well.
@@ -187,7 +200,7 @@ def real_wigner(degree: int, rotation: Float[Tensor, "*batch 3 3"]) -> Float[Ten
     ConfigError
         If the degree is negative.
     ShapeError
-        If a matrix is not orthogonal.
+        If a matrix is not 3 x 3 or not orthogonal.
     """
     _check_degree(degree)
     proper, inverted = _proper(rotation)
@@ -216,24 +229,30 @@ def rotate(
     Parameters
     ----------
     harmonic
-        Coefficients in the last axis.
+        Coefficients in the last axis; one function alone is an item too, of shape [1, L^2].
     rotation
         Orthogonal matrices acting on (x, y, z).
 
     Raises
     ------
     ShapeError
-        If the last axis holds no square number of coefficients, the matrices are not orthogonal or not as
-        many as the items, or the band-limit is above `MAX_BANDLIMIT`.
+        If there is no axis of items, the last axis holds no square number of coefficients, or the matrices
+        are not 3 x 3, not orthogonal or not as many as the items.
+    MissingExtraError
+        If the band-limit is above `MAX_BANDLIMIT`, and ducc0, which is used there, is not installed.
 
     References
     ----------
     Pinchon and Hoggan (2007), "Rotation matrices for real spherical harmonics: general rotations of atomic
     orbitals in space-fixed axes", J. Phys. A 40, 1597: the five factors.
     """
+    if harmonic.dim() < 2:
+        raise ShapeError(
+            f"`harmonic` must have the axes (items, *channels, L^2), got shape {tuple(harmonic.shape)}; "
+            "give a single function as one item, `harmonic[None]`."
+        )
+    _check_matrices(rotation)
     bandlimit = bandlimit_of(harmonic.shape[-1])
-    if bandlimit > MAX_BANDLIMIT:
-        raise ShapeError(f"`harmonic` must have a band-limit up to {MAX_BANDLIMIT} here, got {bandlimit}.")
     items = harmonic.shape[0]
     if rotation.dim() > 2 and tuple(rotation.shape[:-2]) != (items,):
         raise ShapeError(
@@ -242,23 +261,33 @@ def rotate(
         )
     if harmonic.numel() == 0:
         return harmonic.clone()
-    place, turns, m = _tables(bandlimit, harmonic.dtype, harmonic.device)
     proper, inverted = _proper(rotation.to(harmonic.device).expand(items, 3, 3))
-    alpha, beta, gamma = euler_angles(proper)
+    angles = euler_angles(proper)
+    flat = harmonic.reshape(items, -1, num_harmonics(bandlimit))
+    if bandlimit > MAX_BANDLIMIT:
+        rotated = rotate_by_angles(flat, torch.stack(angles, dim=-1))
+    else:
+        rotated = _rotate_by_tables(flat, *angles)
+    if bool(inverted.any()):
+        parity = 1.0 - 2.0 * (degrees(bandlimit).to(harmonic.device) % 2).to(harmonic.dtype)
+        rotated = torch.where(inverted[:, None, None], rotated * parity, rotated)
+    return rotated.reshape(harmonic.shape)
+
+
+def _rotate_by_tables(harmonic: Tensor, alpha: Tensor, beta: Tensor, gamma: Tensor) -> Tensor:
+    """Rotate [items, channels, L^2] in five steps, all degrees at once."""
+    items, bandlimit = len(harmonic), bandlimit_of(harmonic.shape[-1])
+    place, turns, m = _tables(bandlimit, harmonic.dtype, harmonic.device)
     size = 2 * bandlimit - 1
-    flat = harmonic.new_zeros((items, harmonic[0].numel() // num_harmonics(bandlimit), bandlimit * size))
-    flat = flat.index_copy(-1, place, harmonic.reshape(items, -1, num_harmonics(bandlimit)))
+    flat = harmonic.new_zeros((items, harmonic.shape[1], bandlimit * size))
+    flat = flat.index_copy(-1, place, harmonic)
     padded = flat.unflatten(-1, (bandlimit, size)).movedim(2, 0)
     padded = _turn_about_z(padded, gamma, m)
     padded = torch.bmm(padded.flatten(1, 2), turns).unflatten(1, (items, -1))
     padded = _turn_about_z(padded, beta, m)
     padded = torch.bmm(padded.flatten(1, 2), turns.mT).unflatten(1, (items, -1))
     padded = _turn_about_z(padded, alpha, m)
-    rotated = padded.movedim(0, 2).flatten(-2).index_select(-1, place)
-    if bool(inverted.any()):
-        parity = 1.0 - 2.0 * (degrees(bandlimit).to(harmonic.device) % 2).to(harmonic.dtype)
-        rotated = torch.where(inverted[:, None, None], rotated * parity, rotated)
-    return rotated.reshape(harmonic.shape)
+    return padded.movedim(0, 2).flatten(-2).index_select(-1, place)
 
 
 def random_rotation(generator: torch.Generator, num: int) -> Float[Tensor, "num 3 3"]:

@@ -23,10 +23,16 @@ from torch import Tensor
 
 from geograph.algebra.tables import cached_tables
 from geograph.errors import ConfigError, ShapeError
+from geograph.sphere.operators import check_memory
 
 GridKind = Literal["gl", "dh", "soft", "mw"]
 #: Entries of a temporary table, so that weights of large grids need no large memory.
 _CHUNK = 1 << 22
+_CPU = torch.device("cpu")
+#: Bytes that `_interpolation` needs for each number of its matrix: that one and intermediate ones.
+_INTERPOLATION_BYTES = 42
+#: Bytes of a pixel in `Grid.directions`: three coordinates, and two of them once more.
+_DIRECTION_BYTES = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +84,19 @@ class Grid:
         return self.phi0 + 2 * torch.pi * torch.arange(self.nlon, dtype=torch.float64) / self.nlon
 
     def directions(self) -> Float[Tensor, "nlat nlon 3"]:
-        """Return the unit vector of each pixel."""
+        """Return the unit vector of each pixel.
+
+        Raises
+        ------
+        ConfigError
+            If the memory does not suffice.
+        """
+        check_memory(
+            f"the directions of the grid {self.kind} of band-limit {self.bandlimit}",
+            self.nlat * self.nlon * _DIRECTION_BYTES,
+            _CPU,
+            "take a lower `bandlimit`",
+        )
         theta, phi = self.theta[:, None], self.phi[None, :]
         height = theta.cos().expand(self.shape)
         return torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), height], dim=-1)
@@ -124,7 +142,8 @@ def make_grid(kind: str, bandlimit: int, nlon: int | None = None) -> Grid:
     Raises
     ------
     ConfigError
-        If the kind is unknown, the band-limit below 1 or the rings too coarse.
+        If the kind is unknown, the band-limit below 1 or the rings too coarse, or if the memory does not
+        suffice for the weights of `mw`, which come from a matrix of 2 L^2 numbers.
 
     References
     ----------
@@ -203,8 +222,18 @@ def _soft(bandlimit: int) -> tuple[np.ndarray, np.ndarray]:
     return theta, _equiangular_weights(theta, bandlimit)
 
 
+def _mcewen_wiaux_rings(bandlimit: int) -> np.ndarray:
+    return np.pi * (2 * np.arange(bandlimit) + 1) / (2 * bandlimit - 1)
+
+
 def _mcewen_wiaux(bandlimit: int) -> tuple[np.ndarray, np.ndarray]:
-    theta = np.pi * (2 * np.arange(bandlimit) + 1) / (2 * bandlimit - 1)
+    check_memory(
+        f"the grid mw of band-limit {bandlimit}",
+        _INTERPOLATION_BYTES * 2 * bandlimit**2,
+        _CPU,
+        "take the grid `gl`, whose weights need no matrix, or a lower `bandlimit`",
+    )
+    theta = _mcewen_wiaux_rings(bandlimit)
     rings, weights = _soft(bandlimit)
     return theta, weights @ _interpolation(rings, theta, 1)
 
@@ -231,10 +260,21 @@ def resampling_matrices(bandlimit: int) -> Float[Tensor, "parities rings nlat"]:
     polynomial of degree < L with the symmetry (-1)^(m+s); 2 L - 1 samples determine it. On the 2 L rings of
     `soft` a quadrature is known that integrates its product with a spherical harmonic exactly.
 
+    Raises
+    ------
+    ConfigError
+        If the memory does not suffice.
+
     References
     ----------
     McEwen and Wiaux (2011), arXiv:1110.6298, equations 13 to 20: the same continuation, then another
     integral.
     """
-    theta, rings = _mcewen_wiaux(bandlimit)[0], _soft(bandlimit)[0]
+    check_memory(
+        f"the resampling of the grid mw of band-limit {bandlimit}",
+        (_INTERPOLATION_BYTES + 8) * 2 * bandlimit**2,  # the second matrix is made beside the first
+        _CPU,
+        "take the grid `gl`, which needs none, or a lower `bandlimit`",
+    )
+    theta, rings = _mcewen_wiaux_rings(bandlimit), _soft(bandlimit)[0]
     return torch.from_numpy(np.stack([_interpolation(rings, theta, sign) for sign in (1, -1)]))

@@ -73,11 +73,24 @@ def apply_batched(
     return apply_linear(x.reshape(-1, *item), forward_map, transpose).reshape(*batch, *tail)
 
 
+def _address_space_bytes() -> list[int]:
+    """Bytes left below the limit of this process's address space (`ulimit -v`), if there is one."""
+    table = Path("/proc/self/statm")
+    if not table.exists():
+        return []
+    import resource  # not on Windows, which has no such table either
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return []
+    return [limit - int(table.read_text().split()[0]) * resource.getpagesize()]
+
+
 def available_bytes(device: torch.device) -> int:
-    """Memory that is free now: of the GPU, or of the machine and the limit that is set for this process."""
+    """Memory that is free now: of the GPU, or of the machine and the limits that are set for this process."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    free = []
+    free = _address_space_bytes()
     table = Path("/proc/meminfo")
     if table.exists():
         rows = dict(line.split(":", 1) for line in table.read_text().splitlines() if ":" in line)

@@ -7,13 +7,17 @@ whole grid is what `geograph.sphere.sht` is for.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from geograph.algebra.harmonics import num_harmonics
 from geograph.errors import ConfigError, ShapeError
+from geograph.sphere.operators import check_memory
 
 #: Beyond it the polynomials below leave the range of float64.
 MAX_BANDLIMIT = 512
+#: Bytes of intermediate arrays for each direction and degree: powers of x + i y and functions of two degrees.
+_WORK_BYTES = 100
 
 
 def real_harmonics(
@@ -37,7 +41,7 @@ def real_harmonics(
     ShapeError
         If the directions are no rows of three numbers.
     ConfigError
-        If the band-limit is out of range.
+        If the band-limit is out of range, or the memory does not suffice.
 
     References
     ----------
@@ -47,6 +51,12 @@ def real_harmonics(
         raise ShapeError(f"`directions` must have shape (n, 3), got {directions.shape}.")
     if not 1 <= bandlimit <= MAX_BANDLIMIT:
         raise ConfigError(f"`bandlimit` must be between 1 and {MAX_BANDLIMIT}, got {bandlimit}.")
+    check_memory(
+        f"spherical harmonics of band-limit {bandlimit} at {len(directions)} directions",
+        len(directions) * (8 * num_harmonics(bandlimit) + _WORK_BYTES * bandlimit),
+        torch.device("cpu"),
+        "take fewer directions at once, or a lower `bandlimit`",
+    )
     x, y, z = directions.astype(np.float64).T[:, :, None]
     factors = np.repeat(x + 1j * y, bandlimit, axis=1)
     factors[:, 0] = 1.0

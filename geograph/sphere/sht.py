@@ -132,7 +132,7 @@ def synthesis(
     """
     bandlimit = bandlimit_of(harmonic.shape[-1])
     chosen = _prepare(harmonic, harmonic.shape[:-1], harmonic.dtype, grid, bandlimit, backend)
-    plan = _real_plan(chosen, grid, bandlimit, harmonic)
+    plan = _real_plan(chosen, grid, bandlimit, harmonic, harmonic.shape[:-1].numel())
     forward_map, transpose = plan.synthesis, plan.synthesis_transpose
     return apply_batched(harmonic, forward_map, transpose, num_axes=1, tail=grid.shape, dtype=harmonic.dtype)
 
@@ -166,7 +166,7 @@ def analysis(
     """
     grid.check(values)
     chosen = _prepare(values, values.shape[:-2], values.dtype, grid, bandlimit, backend)
-    plan = _real_plan(chosen, grid, bandlimit, values)
+    plan = _real_plan(chosen, grid, bandlimit, values, values.shape[:-2].numel())
     tail = (num_harmonics(bandlimit),)
     return apply_batched(
         values, plan.analysis, plan.analysis_transpose, num_axes=2, tail=tail, dtype=values.dtype
@@ -248,11 +248,12 @@ def _order_weight(bandlimit: int, dtype: torch.dtype) -> Tensor:
 
 
 def _real_plan(
-    chosen: Literal["ducc", "gemm"], grid: Grid, bandlimit: int, given: Tensor
+    chosen: Literal["ducc", "gemm"], grid: Grid, bandlimit: int, given: Tensor, num_maps: int
 ) -> _DuccReal | GemmTransform:
     if chosen == "ducc":
         return _DuccReal(grid, bandlimit)
-    return gemm_transform(grid, bandlimit, given.dtype, given.device)
+    work_bytes = gemm_work_bytes(grid, bandlimit, num_maps, given.dtype)
+    return gemm_transform(grid, bandlimit, given.dtype, given.device, work_bytes)
 
 
 class _DuccReal:

@@ -125,7 +125,13 @@ class DuccTransform:
 
 
 def ducc_work_bytes(grid: Grid, bandlimit: int, num_maps: int, dtype: torch.dtype) -> int:
-    """Bytes of coefficients, values and the Fourier coefficients of the rings of so many maps."""
+    """Bytes of coefficients, values and the Fourier coefficients of the rings of so many maps.
+
+    For `mw` also those of the resampling matrices, which are kept in float64 and copied for other dtypes.
+    """
     size = torch.finfo(dtype).bits // 8
     rings = (2 * grid.bandlimit if grid.kind == "mw" else grid.nlat) * (grid.nlon + 2)
-    return size * num_maps * (4 * bandlimit * (bandlimit + 1) + (4 if grid.kind == "mw" else 2) * rings)
+    work = size * num_maps * (4 * bandlimit * (bandlimit + 1) + (4 if grid.kind == "mw" else 2) * rings)
+    if grid.kind != "mw":
+        return work
+    return work + 4 * grid.bandlimit**2 * (8 if dtype == torch.float64 else 8 + size)

@@ -260,21 +260,30 @@ def gemm_work_bytes(grid: Grid, bandlimit: int, num_maps: int, dtype: torch.dtyp
     return torch.finfo(dtype).bits // 8 * num_maps * (4 * pixels + 4 * num_harmonics(bandlimit))
 
 
-def gemm_transform(grid: Grid, bandlimit: int, dtype: torch.dtype, device: torch.device) -> GemmTransform:
+def gemm_transform(
+    grid: Grid, bandlimit: int, dtype: torch.dtype, device: torch.device, work_bytes: int = 0
+) -> GemmTransform:
     """Tables for a grid and a band-limit, from the cache where they were built before.
+
+    Parameters
+    ----------
+    grid, bandlimit, dtype, device
+        As `GemmTransform`.
+    work_bytes
+        Memory that must be left when the tables are built, for the transform itself.
 
     Raises
     ------
     ConfigError
-        If the tables do not fit into the free memory.
+        If tables that are not there yet, and the transform, do not fit into the free memory.
     """
 
     def build() -> tuple[GemmTransform, int]:
         check_memory(
             f"a transform of band-limit {bandlimit} by `gemm`",
-            gemm_table_bytes(grid, bandlimit, dtype),
+            gemm_table_bytes(grid, bandlimit, dtype) + work_bytes,
             device,
-            "take backend `ducc`, which needs no tables, or a lower `bandlimit`",
+            "take backend `ducc`, which needs no tables, fewer maps at once, or a lower `bandlimit`",
         )
         transform = GemmTransform(grid, bandlimit, dtype, device)
         return transform, transform.num_bytes

@@ -14,6 +14,8 @@ transform in `geograph.sphere.so3_real`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from jaxtyping import Complex, Float, Int
@@ -23,6 +25,10 @@ from geograph.algebra.tables import cached_tables
 from geograph.algebra.wigner import wigner_d
 from geograph.errors import ShapeError
 from geograph.sphere.grids import make_grid
+from geograph.sphere.operators import check_memory
+
+_Tables = TypeVar("_Tables")
+_CPU = torch.device("cpu")
 
 
 def num_so3_coefficients(bandlimit: int) -> int:
@@ -74,8 +80,21 @@ def soft_weights(bandlimit: int) -> Float[Tensor, " nbeta"]:
 
 @cached_tables(32)
 def wigner_table(bandlimit: int, grid_bandlimit: int) -> Float[Tensor, "rows columns nbeta bandlimit"]:
-    """d^l_mn(beta_j), float64 [m, n, j, l]; zero where |m| or |n| exceeds l."""
+    """d^l_mn(beta_j), float64 [m, n, j, l]; zero where |m| or |n| exceeds l.
+
+    Raises
+    ------
+    ConfigError
+        If it does not fit into the free memory.
+    """
     size = 2 * bandlimit - 1
+    # The highest degree goes through two complex matrices and a real one for each angle.
+    check_memory(
+        f"a table of Wigner functions of band-limit {bandlimit} at {2 * grid_bandlimit} angles",
+        size * size * 2 * grid_bandlimit * (8 * bandlimit + 40),
+        _CPU,
+        "take a lower `bandlimit` or a coarser grid",
+    )
     table = torch.zeros(size, size, 2 * grid_bandlimit, bandlimit, dtype=torch.float64)
     beta, _ = soft_angles(grid_bandlimit)
     for degree in range(bandlimit):
@@ -111,6 +130,74 @@ def grid_bandlimit_of(shape: tuple[int, ...]) -> int:
     return shape[0] // 2
 
 
+def checked_tables(
+    bandlimit: int,
+    grid_bandlimit: int,
+    num_functions: int,
+    num_bytes: int,
+    device: torch.device,
+    build: Callable[[], _Tables],
+) -> _Tables:
+    """Tables of a transform, whose other memory is checked before they are built, and after it once more.
+
+    Parameters
+    ----------
+    bandlimit, grid_bandlimit
+        Of the functions and of their grid.
+    num_functions
+        Functions that are transformed together.
+    num_bytes
+        Memory that the transform needs next to its tables.
+    device
+        Where it runs.
+    build
+        Makes the tables, or finds those that were made before, and checks their memory itself.
+
+    Raises
+    ------
+    ConfigError
+        If the memory does not suffice.
+    """
+
+    def check() -> None:
+        check_memory(
+            f"a transform on SO(3) of {num_functions} functions of band-limit {bandlimit} and a grid of "
+            f"{grid_bandlimit}",
+            num_bytes,
+            device,
+            "transform fewer functions at once, or take a lower `bandlimit` or a coarser grid",
+        )
+
+    check()
+    tables = build()
+    check()  # what the tables took is no longer free
+    return tables
+
+
+def so3_work_bytes(
+    bandlimit: int, grid_bandlimit: int, num_functions: int, dtype: torch.dtype
+) -> tuple[int, int]:
+    """Bytes that synthesis and analysis need next to `wigner_table`: a complex copy and all other arrays.
+
+    Parameters
+    ----------
+    bandlimit, grid_bandlimit
+        Of the functions and of their grid.
+    num_functions
+        Functions that are transformed together.
+    dtype
+        complex64 or complex128.
+    """
+    each = dtype.itemsize
+    square, points = (2 * bandlimit - 1) ** 2, 2 * grid_bandlimit
+    table, cube = square * points * bandlimit, num_functions * points**3
+    orders = num_functions * square * points
+    synthesis = each * (table + num_functions * square * bandlimit + orders + 3 * cube)
+    # The weighted table is there in float64 first; by then two of the three copies of the samples are gone.
+    analysis = each * (orders + cube) + max(each * 2 * cube, (each + 8) * table)
+    return synthesis, analysis
+
+
 @cached_tables(32)
 def _places(bandlimit: int) -> Int[Tensor, " coefficients"]:
     """Place of each coefficient in [m, n, l]."""
@@ -139,6 +226,8 @@ def so3_synthesis(
     ------
     ShapeError
         If the last axis does not hold B (4 B^2 - 1) / 3 numbers, or the grid is too coarse.
+    ConfigError
+        If the memory does not suffice.
     """
     check_grid(bandlimit, grid_bandlimit)
     if coefficients.shape[-1] != num_so3_coefficients(bandlimit):
@@ -147,7 +236,15 @@ def so3_synthesis(
             f"{bandlimit}, got {coefficients.shape[-1]}."
         )
     size, points = 2 * bandlimit - 1, 2 * grid_bandlimit
-    table = wigner_table(bandlimit, grid_bandlimit).to(coefficients)
+    num = coefficients.shape[:-1].numel()
+    table = checked_tables(
+        bandlimit,
+        grid_bandlimit,
+        num,
+        so3_work_bytes(bandlimit, grid_bandlimit, num, coefficients.dtype)[0],
+        coefficients.device,
+        lambda: wigner_table(bandlimit, grid_bandlimit),
+    ).to(coefficients)
     flat = coefficients.reshape(-1, coefficients.shape[-1]).mT
     spread = flat.new_zeros((size * size * bandlimit, flat.shape[1]))
     spread = spread.index_copy(0, _places(bandlimit).to(flat.device), flat)
@@ -174,14 +271,25 @@ def so3_analysis(
     ------
     ShapeError
         If the grid is none of this kind, or too coarse.
+    ConfigError
+        If the memory does not suffice.
     """
     grid_bandlimit = grid_bandlimit_of(tuple(values.shape[-3:]))
     check_grid(bandlimit, grid_bandlimit)
+    num = values.shape[:-3].numel()
+    wigner = checked_tables(
+        bandlimit,
+        grid_bandlimit,
+        num,
+        so3_work_bytes(bandlimit, grid_bandlimit, num, values.dtype)[1],
+        values.device,
+        lambda: wigner_table(bandlimit, grid_bandlimit),
+    )
     orders = torch.fft.fft2(values, norm="forward").roll((bandlimit - 1, bandlimit - 1), dims=(-2, -1))
     size = 2 * bandlimit - 1
     orders = orders[..., :size, :size].reshape(-1, values.shape[-3], size, size).permute(2, 3, 1, 0)
     measure = soft_weights(grid_bandlimit)[:, None] * (2 * torch.arange(bandlimit) + 1)
-    table = (wigner_table(bandlimit, grid_bandlimit) * measure).mT.to(values)
+    table = (wigner * measure).mT.to(values)
     spread = (table @ orders).flatten(0, 2)
     flat = spread.index_select(0, _places(bandlimit).to(values.device))
     return flat.mT.reshape(*values.shape[:-3], -1)

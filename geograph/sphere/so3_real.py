@@ -17,8 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geograph.algebra.tables import cached_tables
+from geograph.sphere.operators import check_memory
 from geograph.sphere.so3 import (
     check_grid,
+    checked_tables,
     grid_bandlimit_of,
     num_so3_coefficients,
     so3_bandlimit_of,
@@ -82,8 +84,27 @@ def _gather_index(bandlimit: int) -> tuple[Tensor, Tensor]:
     return source, scatter
 
 
+def _check_tables(bandlimit: int, grid_bandlimit: int, dtype: torch.dtype, device: torch.device) -> None:
+    """Refuse tables that do not fit into the free memory: of the CPU, which builds them, or of the device.
+
+    Raises
+    ------
+    ConfigError
+        If they do not.
+    """
+    what = f"a transform of real functions on SO(3) of band-limit {bandlimit} and a grid of {grid_bandlimit}"
+    remedy = "take a lower `bandlimit` or a coarser grid"
+    block = 2 * grid_bandlimit * bandlimit**3
+    # 4 blocks in `wigner_table`, then 2 + 8 + 8 + 8 here; other dtypes need a copy of each result.
+    num_blocks = 30 if dtype == torch.float64 else 38
+    check_memory(what, 8 * num_blocks * block, torch.device("cpu"), remedy)
+    if device.type != "cpu":
+        check_memory(what, torch.finfo(dtype).bits // 8 * 16 * block, device, remedy)
+
+
 @cached_tables(32)
 def _tables(bandlimit: int, grid_bandlimit: int, dtype: torch.dtype, device: torch.device) -> _Tables:
+    _check_tables(bandlimit, grid_bandlimit, dtype, device)
     cosine, sine = _real_blocks(bandlimit, grid_bandlimit)
     # Rows: the product of phases (slot, beta); columns: the coefficient (slot, l).
     first = torch.cat([torch.cat([cosine, sine], -1), torch.cat([-sine, -cosine], -1)], -2)
@@ -110,6 +131,21 @@ def _tables(bandlimit: int, grid_bandlimit: int, dtype: torch.dtype, device: tor
         reorder.argsort().to(device),
         phases.to(device=device, dtype=dtype),
         bandlimit,
+    )
+
+
+def _checked_tables(bandlimit: int, grid_bandlimit: int, num: int, given: Tensor) -> _Tables:
+    """Tables of a transform of `num` functions, with the memory of its result and intermediates checked."""
+    points = 2 * grid_bandlimit
+    steps = 4 * bandlimit**3 + 4 * bandlimit**2 * points + 2 * bandlimit * points**2 + points**3
+    numbers = max(steps, 2 * points**3)  # the samples are copied into another order
+    return checked_tables(
+        bandlimit,
+        grid_bandlimit,
+        num,
+        given.element_size() * num * numbers,
+        given.device,
+        lambda: _tables(bandlimit, grid_bandlimit, given.dtype, given.device),
     )
 
 
@@ -159,10 +195,12 @@ def synthesize_columns(
     ------
     ShapeError
         If there are not B (4 B^2 - 1) / 3 rows, or the grid is too coarse.
+    ConfigError
+        If the memory does not suffice.
     """
     bandlimit = so3_bandlimit_of(columns.shape[0])
     check_grid(bandlimit, grid_bandlimit)
-    tables = _tables(bandlimit, grid_bandlimit, columns.dtype, columns.device)
+    tables = _checked_tables(bandlimit, grid_bandlimit, columns.shape[1], columns)
     samples: Tensor = _Transform.apply(columns, tables, tables.beta, True)
     return samples
 
@@ -176,10 +214,12 @@ def analyze_columns(
     ------
     ShapeError
         If the grid is none of this kind, or too coarse.
+    ConfigError
+        If the memory does not suffice.
     """
     grid_bandlimit = grid_bandlimit_of(tuple(samples.shape[:3]))
     check_grid(bandlimit, grid_bandlimit)
-    tables = _tables(bandlimit, grid_bandlimit, samples.dtype, samples.device)
+    tables = _checked_tables(bandlimit, grid_bandlimit, samples.shape[3], samples)
     columns: Tensor = _Transform.apply(samples, tables, tables.measure, False)
     return columns
 
@@ -193,6 +233,8 @@ def so3_synthesis_real(
     ------
     ShapeError
         If the last axis does not hold B (4 B^2 - 1) / 3 numbers, or the grid is too coarse.
+    ConfigError
+        If the memory does not suffice.
     """
     columns = coefficients.reshape(-1, coefficients.shape[-1]).mT
     samples = synthesize_columns(columns, grid_bandlimit)
@@ -208,6 +250,8 @@ def so3_analysis_real(
     ------
     ShapeError
         If the grid is none of this kind, or too coarse.
+    ConfigError
+        If the memory does not suffice.
     """
     flat = values.reshape(-1, *values.shape[-3:]).permute(2, 3, 1, 0)
     return analyze_columns(flat, bandlimit).mT.reshape(*values.shape[:-3], -1)

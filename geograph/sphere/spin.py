@@ -150,22 +150,29 @@ def spin_work_bytes(grid: Grid, bandlimit: int, num_maps: int, dtype: torch.dtyp
 
 
 def spin_transform(
-    grid: Grid, spin: int, bandlimit: int, dtype: torch.dtype, device: torch.device
+    grid: Grid, spin: int, bandlimit: int, dtype: torch.dtype, device: torch.device, work_bytes: int = 0
 ) -> SpinTransform:
     """Tables of one spin on one grid, from the cache where they were built before.
+
+    Parameters
+    ----------
+    grid, spin, bandlimit, dtype, device
+        As `SpinTransform`.
+    work_bytes
+        Memory that must be left when the tables are built, for the transform itself.
 
     Raises
     ------
     ConfigError
-        If the tables do not fit into the free memory.
+        If tables that are not there yet, and the transform, do not fit into the free memory.
     """
 
     def build() -> tuple[SpinTransform, int]:
         check_memory(
             f"a transform of spin {spin} and band-limit {bandlimit}",
-            spin_table_bytes(grid, bandlimit, dtype),
+            spin_table_bytes(grid, bandlimit, dtype) + work_bytes,
             device,
-            "take a lower `bandlimit`",
+            "take a lower `bandlimit` or transform fewer maps at once",
         )
         transform = SpinTransform(grid, spin, bandlimit, dtype, device)
         return transform, transform.table.nbytes
@@ -182,13 +189,14 @@ def _prepare(given: Tensor, batch: torch.Size, spin: int, grid: Grid, bandlimit:
         )
     if abs(spin) >= bandlimit:
         raise ShapeError(f"`spin` must be smaller than the band-limit {bandlimit}, got {spin}.")
+    work_bytes = spin_work_bytes(grid, bandlimit, batch.numel(), given.dtype)
     check_memory(
         f"a transform of {batch.numel()} maps of spin {spin} and band-limit {bandlimit}",
-        spin_work_bytes(grid, bandlimit, batch.numel(), given.dtype),
+        work_bytes,
         given.device,
         "take a lower `bandlimit` or transform fewer maps at once",
     )
-    return spin_transform(grid, spin, bandlimit, given.dtype, given.device)
+    return spin_transform(grid, spin, bandlimit, given.dtype, given.device, work_bytes)
 
 
 def spin_synthesis(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ import scipy.special
 import torch
 from torch import Tensor
 
+from geograph.algebra import wigner
 from geograph.algebra.euclid import random_orthogonal, rotation_about
 from geograph.algebra.harmonics import degrees, dense_from_real, power_spectrum
 from geograph.algebra.wigner import (
@@ -21,7 +26,7 @@ from geograph.algebra.wigner import (
     rotate,
     wigner_d,
 )
-from geograph.errors import ConfigError, ShapeError
+from geograph.errors import ConfigError, MissingExtraError, ShapeError
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -210,18 +215,57 @@ def test_random_rotations_are_uniform() -> None:
     assert torch.equal(random_rotation(generator(), 3), random_rotation(generator(), 3))
 
 
+def unchecked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Get past the test-time type check."""
+    return getattr(function, "__wrapped__", function)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3,), (2, 3, 2), (2, 4, 4), ()])
+def test_matrices_of_other_sizes_are_refused(shape: tuple[int, ...]) -> None:
+    matrix, message = torch.ones(shape), rf"hold 3 x 3 matrices, got shape {re.escape(str(shape))}"
+    with pytest.raises(ShapeError, match=message):
+        unchecked(rotate)(coefficients(2, 1, 3), matrix)
+    with pytest.raises(ShapeError, match=message):
+        unchecked(real_wigner)(1, matrix)
+    with pytest.raises(ShapeError, match=message):
+        unchecked(euler_angles)(matrix)
+
+
+def test_high_bandlimits_are_rotated_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By ducc0 as by the tables, a matrix for each item or one for all, improper ones among them."""
+    pytest.importorskip("ducc0")
+    f = coefficients(3, 2, 12)
+    matrices = random_rotation(generator(), 3) * torch.tensor([1.0, -1.0, 1.0])[:, None, None]
+    wanted = [rotate(f, matrices), rotate(f, matrices[0])]
+    monkeypatch.setattr(wigner, "MAX_BANDLIMIT", 4)
+    for expected, rotation in zip(wanted, (matrices, matrices[0]), strict=True):
+        torch.testing.assert_close(rotate(f, rotation), expected, atol=1e-12, rtol=0)
+    single = rotate(f.float(), matrices)
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), wanted[0], atol=1e-5, rtol=0)
+    assert torch.autograd.gradcheck(lambda x: rotate(x, matrices), f[..., :25].clone().requires_grad_())
+
+
+def test_high_bandlimits_need_ducc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ducc0.sht", None)
+    with pytest.raises(MissingExtraError, match="ducc0"):
+        rotate(torch.zeros(1, (MAX_BANDLIMIT + 1) ** 2), torch.eye(3, dtype=torch.float64))
+
+
 def test_errors() -> None:
     f = coefficients(2, 1, 3)
     with pytest.raises(ShapeError, match=r"one for each of 2 items, got \(3,\)"):
         rotate(f, random_rotation(generator(), 3))
+    with pytest.raises(
+        ShapeError, match=r"\(items, \*channels, L\^2\), got shape \(9,\); .*`harmonic\[None\]`"
+    ):
+        unchecked(rotate)(f[0, 0], torch.eye(3, dtype=torch.float64))
     with pytest.raises(ShapeError, match="orthogonal matrices"):
         rotate(f, 2 * torch.eye(3, dtype=torch.float64))
     with pytest.raises(ShapeError, match="orthogonal matrices"):
         real_wigner(1, torch.full((3, 3), float("nan"), dtype=torch.float64))
     with pytest.raises(ShapeError, match="L\\^2 coefficients"):
         rotate(f[..., :5], torch.eye(3, dtype=torch.float64))
-    with pytest.raises(ShapeError, match=f"band-limit up to {MAX_BANDLIMIT} here, got {MAX_BANDLIMIT + 1}"):
-        rotate(torch.zeros(1, (MAX_BANDLIMIT + 1) ** 2), torch.eye(3, dtype=torch.float64))
     for function in (lambda: wigner_d(-1, 0.0), lambda: real_wigner(-1, torch.eye(3))):
         with pytest.raises(ConfigError, match="`degree` must be at least 0, got -1"):
             function()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -109,3 +110,33 @@ def test_bad_arguments_are_named():
         make_grid("gl", 4).check(torch.zeros(3, 8, 8))
     with pytest.raises(ShapeError, match="must end in the axes"):
         make_grid("gl", 4).integrate(torch.zeros(8, 8))
+
+
+def test_memory_is_estimated_before_it_is_taken(monkeypatch):
+    monkeypatch.setattr("geograph.sphere.operators.available_bytes", lambda device: 1 << 30)
+
+    def build(*args):
+        raise AssertionError("no matrix must be built")
+
+    monkeypatch.setattr("geograph.sphere.grids._interpolation", build)
+    with pytest.raises(ConfigError, match=r"grid mw of band-limit 20000 needs about 31.3 GiB .* `gl`"):
+        make_grid("mw", 20000)
+    with pytest.raises(
+        ConfigError, match=r"resampling of the grid mw of band-limit 20000 needs about 37.3 GiB"
+    ):
+        resampling_matrices(20000)
+    with pytest.raises(
+        ConfigError, match=r"directions of the grid gl of band-limit 9000 needs about 6.0\d GiB"
+    ):
+        make_grid("gl", 9000).directions()
+
+
+@pytest.mark.parametrize("make", [lambda: make_grid("mw", 601), lambda: resampling_matrices(601)])
+def test_memory_estimates_are_the_peaks(make, monkeypatch):
+    asked = []
+    monkeypatch.setattr("geograph.sphere.grids.check_memory", lambda what, size, *rest: asked.append(size))
+    tracemalloc.start()
+    make()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.9 * asked[0] < peak <= 1.02 * asked[0]

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -72,3 +76,19 @@ def test_cache_keeps_the_latest_up_to_its_size():
 def test_cache_may_be_entered_while_it_builds():
     cache: PlanCache[str] = PlanCache()
     assert cache.get("outer", lambda: (cache.get("inner", lambda: ("in", 1)) + "side", 1)) == "inside"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux only")
+def test_a_limit_of_the_address_space_is_counted():
+    """In a process of its own, as the limit could not be taken back."""
+    code = (
+        "import resource, torch\n"
+        "from geograph.sphere.operators import available_bytes, _address_space_bytes\n"
+        "assert _address_space_bytes() == [], 'no limit yet'\n"
+        "from pathlib import Path\n"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 28), -1))\n"
+        "free = available_bytes(torch.device('cpu'))\n"
+        "assert 1 << 27 < free <= 1 << 28, free\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

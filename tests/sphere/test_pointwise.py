@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -79,3 +81,24 @@ def test_errors():
         real_harmonics(_directions(2), 0)
     with pytest.raises(ConfigError, match="`bandlimit` must be between 1 and 512, got 513"):
         real_harmonics(_directions(2), 513)
+
+
+def test_memory_is_estimated_before_it_is_taken(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "geograph.sphere.pointwise.check_memory", lambda what, size, *rest: asked.append(size)
+    )
+    for num, bandlimit in [(20000, 4), (1000, 64)]:
+        u = _directions(num)
+        tracemalloc.start()
+        real_harmonics(u, bandlimit)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert 0.8 * asked[-1] < peak <= 1.02 * asked[-1]
+    monkeypatch.undo()
+    monkeypatch.setattr("geograph.sphere.operators.available_bytes", lambda device: 1 << 30)
+    with pytest.raises(
+        ConfigError,
+        match=r"harmonics of band-limit 512 at 1000 directions needs about 2 GiB .* fewer directions",
+    ):
+        real_harmonics(_directions(1000), 512)

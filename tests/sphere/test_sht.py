@@ -22,6 +22,7 @@ from geograph.algebra.wigner import random_rotation, rotate
 from geograph.errors import BackendError, ConfigError, ShapeError
 from geograph.sphere import sht
 from geograph.sphere.grids import make_grid
+from geograph.sphere.sht_gemm import gemm_table_bytes
 
 DUCC = pytest.param(
     "ducc", marks=pytest.mark.skipif(find_spec("ducc0") is None, reason="ducc0 not installed")
@@ -239,6 +240,11 @@ def test_memory_is_estimated_before_it_is_taken(monkeypatch):
     assert sht.estimate_memory_bytes(grid, 64, 9, backend="ducc") == 9 * sht.estimate_memory_bytes(
         grid, 64, backend="ducc"
     )
+    # `mw`: two resampling matrices of 2 L^2 numbers in float64, and their copies in float32.
+    mw = make_grid("mw", 64)
+    for dtype, num_bytes in ((torch.float64, 8), (torch.float32, 12)):
+        one, two = (sht.estimate_memory_bytes(mw, 64, num, dtype=dtype, backend="ducc") for num in (1, 2))
+        assert 2 * one - two == 4 * 64**2 * num_bytes
     monkeypatch.setattr("geograph.sphere.operators.available_bytes", lambda device: 1 << 27)
     with pytest.raises(
         ConfigError, match=r"band-limit 512 by `gemm` needs about 0.\d+ GiB of memory, but 0.125"
@@ -248,6 +254,15 @@ def test_memory_is_estimated_before_it_is_taken(monkeypatch):
         ConfigError, match=r"1000 maps of band-limit 64 by `gemm` needs .* fewer maps at once"
     ):
         sht.synthesis(torch.zeros(1, 64**2).expand(1000, -1), grid, backend="gemm")
+    # Each fits alone, the tables and what the transform takes next to them do not.
+    grid = make_grid("gl", 350)
+    table, both = (
+        gemm_table_bytes(grid, 350, torch.float32),
+        sht.estimate_memory_bytes(grid, 350, 20, dtype=torch.float32, backend="gemm"),
+    )
+    assert max(table, both - table) < 1 << 27 < both
+    with pytest.raises(ConfigError, match=f"needs about {both / 2**30:.3g} GiB of memory, but 0.125"):
+        sht.synthesis(torch.zeros(1, 350**2).expand(20, -1), grid, backend="gemm")
 
 
 def test_bad_input_is_refused():

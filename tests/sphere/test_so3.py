@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from geograph.algebra.wigner import complex_wigner
-from geograph.errors import ShapeError
+from geograph.errors import ConfigError, ShapeError
 from geograph.sphere.so3 import (
     degree_slice,
     num_so3_coefficients,
     so3_analysis,
     so3_bandlimit_of,
     so3_synthesis,
+    so3_work_bytes,
     soft_angles,
     soft_weights,
+    wigner_table,
 )
 
 EPSILON = torch.finfo(torch.float64).eps
@@ -130,3 +132,39 @@ def test_shapes_are_checked() -> None:
         so3_analysis(torch.zeros(4, 4, 6, dtype=torch.complex128), 2)
     with pytest.raises(ShapeError, match="`bandlimit` must be from 1"):
         so3_analysis(torch.zeros(4, 4, 4, dtype=torch.complex128), 3)
+
+
+def test_memory_is_estimated_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = 199**2 * 200 * 100  # of the table
+    synthesis, analysis = so3_work_bytes(100, 100, 1, torch.complex128)
+    assert 16 * numbers < synthesis < 20 * numbers
+    assert 24 * numbers < analysis < 28 * numbers
+    assert so3_work_bytes(100, 100, 1, torch.complex64)[0] == synthesis // 2
+    monkeypatch.setattr("geograph.sphere.operators.available_bytes", lambda device: 1 << 30)
+
+    def build(*args: object) -> Tensor:
+        raise AssertionError("the table must not be built")
+
+    monkeypatch.setattr("geograph.sphere.so3.wigner_d", build)
+    coefficients = torch.zeros(1, dtype=torch.complex128).expand(num_so3_coefficients(100))
+    figure = rf"{synthesis / 2**30:.3g} GiB of memory, but 1 GiB are free"
+    with pytest.raises(ConfigError, match=rf"1 functions of band-limit 100 and a grid of 100 .* {figure}"):
+        so3_synthesis(coefficients, 100, 100)
+    values = torch.zeros((), dtype=torch.complex128).expand(200, 200, 200)
+    with pytest.raises(
+        ConfigError, match=r"band-limit 100 .* GiB are free on cpu; transform fewer functions"
+    ):
+        so3_analysis(values, 100)
+    with pytest.raises(
+        ConfigError, match=r"Wigner functions of band-limit 100 at 200 angles needs about 6.\d"
+    ):
+        wigner_table(100, 100)
+
+
+def test_memory_is_checked_again_when_the_table_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [1 << 30, 1 << 30, 1 << 10]  # before, for the table, which no other test makes, and after
+    monkeypatch.setattr("geograph.sphere.operators.available_bytes", lambda device: free.pop(0))
+    monkeypatch.setattr("geograph.sphere.operators._SMALL_BYTES", 1)
+    with pytest.raises(ConfigError, match="3 functions of band-limit 2 and a grid of 9"):
+        so3_synthesis(random_coefficients(2, 3), 2, 9)
+    assert not free

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from geograph.algebra.wigner import random_rotation, real_wigner
-from geograph.errors import ShapeError
+from geograph.errors import ConfigError, ShapeError
 from geograph.layers.s2_correlation import rotations
 from geograph.sphere.so3 import degree_slice, num_so3_coefficients, so3_analysis, soft_angles, soft_weights
 from geograph.sphere.so3_real import (
@@ -121,3 +121,21 @@ def test_shapes_are_checked() -> None:
         so3_analysis_real(torch.zeros(4, 5, 4), 2)
     with pytest.raises(ShapeError, match="from 1 to the band-limit of the grid, 2, got 3"):
         so3_analysis_real(torch.zeros(4, 4, 4), 3)
+
+
+def test_memory_is_estimated_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geograph.sphere.operators.available_bytes", lambda device: 1 << 30)
+
+    def build(*args: object) -> Tensor:
+        raise AssertionError("the tables must not be built")
+
+    monkeypatch.setattr("geograph.sphere.so3_real.wigner_table", build)
+    # 30 blocks of 8 * 100^3 * 200 bytes
+    with pytest.raises(ConfigError, match=r"real functions on SO\(3\) of band-limit 100 .* about 44.7 GiB"):
+        so3_synthesis_real(torch.zeros(1).double().expand(num_so3_coefficients(100)), 100)
+    with pytest.raises(ConfigError, match=r"band-limit 100 .* but 1 GiB are free on cpu; take a lower"):
+        so3_analysis_real(torch.zeros(()).expand(200, 200, 200), 100)
+    with pytest.raises(
+        ConfigError, match=r"5000 functions of band-limit 10 and a grid of 10 needs about 1.04 GiB"
+    ):
+        so3_synthesis_real(torch.zeros(1).double().expand(5000, num_so3_coefficients(10)), 10)

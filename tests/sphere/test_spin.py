@@ -185,6 +185,9 @@ def test_bad_input_is_refused(monkeypatch):
     monkeypatch.setattr("geograph.sphere.operators.available_bytes", lambda device: 1 << 27)
     with pytest.raises(ConfigError, match=r"a transform of spin 1 and band-limit 256 needs about 0.2\d* GiB"):
         spin_synthesis(torch.zeros(256**2, dtype=torch.complex128), 1, make_grid("gl", 256))
+    # The tables alone and the rest alone fit, but not both.
+    with pytest.raises(ConfigError, match=r"a transform of spin 1 and band-limit 200 needs about 0.137 GiB"):
+        spin_synthesis(torch.zeros(3, 200**2, dtype=torch.complex128), 1, make_grid("gl", 200))
 
 
 def test_orthonormal_for_each_spin():
