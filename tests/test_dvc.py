@@ -72,6 +72,7 @@ EVERY_STAGE = [
     for name in pipeline.stages
 ]
 EVERY_PIPELINE = [pytest.param(pipeline, id=file) for file, pipeline in PIPELINES.items()]
+COMPARING = [pytest.param(pipe, id=file) for file, pipe in PIPELINES.items() if "compare" in pipe.stages]
 
 
 @pytest.fixture(scope="module")
@@ -246,8 +247,9 @@ def test_parameter_keys_exist(pipeline: Pipeline, name: str) -> None:
             place = place[part]
 
 
-def test_compare_depends_on_every_run(params: Params) -> None:
-    deps = set(STAGES["compare"]["deps"])
+@pytest.mark.parametrize("pipeline", COMPARING)
+def test_compare_depends_on_every_run(pipeline: Pipeline) -> None:
+    params, deps = pipeline.params, set(pipeline.stages["compare"]["deps"])
     for name, run in params.runs.items():
         wanted = {f"metrics/{part}/{name}.json" for part in ("train", "evaluate")}
         wanted.add(f"plots/history/{name}.csv")
