@@ -77,6 +77,7 @@ def entry_of(params: Params, name: str, run: Run) -> dict[str, Any]:
     metrics |= {f"steer_{key}": value for key, value in steered.items() if key.endswith("_pearson")}
     return {
         "task": task_name(params, run),
+        "run": name,
         "dataset": run.dataset,
         "model": run.model.name,
         "metrics": metrics,

@@ -32,7 +32,7 @@ _COSTS = {
     "equivariance_error": "equivariance error",
     "train_s": "training [s]",
 }
-_RUN_KEYS = ("model", "dataset", "num_train", "source", *_COSTS, "mlflow_run_id")
+_RUN_KEYS = ("model", "run", "dataset", "num_train", "source", *_COSTS, "mlflow_run_id")
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ def _section(task: str, rows: Sequence[Row], figures: list[ReportFigure]) -> _Se
     has_runs = any(row["mlflow_run_id"] for row in rows)
     head = [
         "model",
+        "run",
         "data set",
         "train size",
         *map(label_of, metrics),
@@ -122,13 +123,13 @@ def _section(task: str, rows: Sequence[Row], figures: list[ReportFigure]) -> _Se
     lines = []
     for key, values in runs.items():
         about: Mapping[str, Any] = dict(zip(_RUN_KEYS, key, strict=True))
-        line = [str(about["model"]), str(about["dataset"]), _number(about["num_train"])]
+        line = [about["model"], about["run"] or "–", about["dataset"], _number(about["num_train"])]
         line += [_number(values.get(name)) for name in metrics]
         line += [_number(about[name]) for name in costs]
         lines.append([*line, about["source"], *([str(about["mlflow_run_id"] or "")[:8]] if has_runs else [])])
     if has_runs:
         head.append("MLflow run")
-    numeric = [2 <= column < 3 + len(metrics) + len(costs) for column in range(len(head))]
+    numeric = [3 <= column < 4 + len(metrics) + len(costs) for column in range(len(head))]
     ours = [key[_RUN_KEYS.index("source")] == THIS_RUN for key in runs]
     return _Section(task, head, numeric, lines, ours, figures)
 

@@ -27,17 +27,20 @@ def show(path: Path, console: Console) -> None:
         metrics = sorted(metrics, key=lambda name: order.index(name) if name in order else len(order))[
             :_SHOWN
         ]
-        table = Table("model", "trained on", "source", title=task, title_justify="left")
+        table = Table("model", "trained on", "run or source", title=task, title_justify="left")
         for metric in metrics:
             table.add_column(escape(label_of(metric)), justify="right")
         lines: dict[tuple[str, str, str], dict[str, float]] = {}
+        trained: set[tuple[str, str, str]] = set()
         for row in of_task:
             size = "" if row["num_train"] is None else f", {row['num_train']:,}"
-            key = (row["model"], f"{row['dataset']}{size}", row["source"])
+            key = (row["model"], f"{row['dataset']}{size}", row["run"] or row["source"])
             lines.setdefault(key, {})[row["metric"]] = row["value"]
+            if row["source"] == THIS_RUN:
+                trained.add(key)
         for key, values in lines.items():
             cells = [f"{values[metric]:.4g}" if metric in values else "–" for metric in metrics]
-            table.add_row(*key, *cells, style="bold" if key[2] == THIS_RUN else "dim")
+            table.add_row(*key, *cells, style="bold" if key in trained else "dim")
         console.print(table)
 
 

@@ -19,7 +19,7 @@ Row: TypeAlias = dict[str, Any]
 #: Keys of a row that say how the run was made and what it costs; None where not known.
 COST_KEYS = ("num_parameters", "ms_per_item", "peak_mb", "equivariance_error", "train_s", "mlflow_run_id")
 #: All keys of a row, in the order of `compare.json`.
-ROW_KEYS = ("task", "dataset", "num_train", "model", "metric", "value", "unit", *COST_KEYS, "source")
+ROW_KEYS = ("task", "dataset", "num_train", "model", "metric", "value", "unit", *COST_KEYS, "source", "run")
 THIS_RUN = "this run"
 
 #: Endings of metric names that are units; the longest that fits counts.
@@ -205,9 +205,9 @@ def rows_from_metrics(
     ----------
     entries
         One for each run: `task`, `dataset`, `model`, `metrics` (name to number), and where known
-        `num_train` and the keys of `COST_KEYS`, each beside or within `metrics`; `published` may name the
-        published table that belongs to the task. Of the metrics, text is left out; a number that is not
-        finite becomes None.
+        `num_train` and the keys of `COST_KEYS`, each beside or within `metrics`; `run` may name the run and
+        `published` the published table that belongs to the task. Of the metrics, text is left out; a number
+        that is not finite becomes None.
     published
         Tables as from `load_published`.
 
@@ -235,22 +235,28 @@ def rows_from_metrics(
 def _rows_of_run(entry: Mapping[str, Any]) -> list[Row]:
     metrics = dict(entry["metrics"])
     about = {key: entry.get(key, metrics.get(key)) for key in ("num_train", *COST_KEYS)}
-    place = {key: entry[key] for key in ("task", "dataset", "model")} | about
+    place = {key: entry[key] for key in ("task", "dataset", "model")} | about | {"run": entry.get("run")}
     figures = {
         name: value for name, value in metrics.items() if name not in about and not isinstance(value, str)
     }
     if entry.get("published") == "qm7_atomization_energy":
-        figures |= _in_kcal_per_mol(figures)
+        figures = _in_kcal_per_mol(figures)
     return [_row(**place, metric=name, value=value, source=THIS_RUN) for name, value in figures.items()]
 
 
-def _in_kcal_per_mol(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Errors in eV under the names and in the unit in which QM7 is reported."""
-    return {
-        f"{name.split('_', 1)[0]}_kcal_mol": value / KCAL_PER_MOL_EV
-        for name, value in metrics.items()
-        if name.startswith(("mae_", "rmse_")) and name.endswith("_ev") and value is not None
-    }
+def _in_kcal_per_mol(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Name errors as QM7 is reported; those in eV come in its unit besides."""
+    named: dict[str, Any] = {}
+    for name, value in metrics.items():
+        kind = f"{name.split('_', 1)[0]}_kcal_mol"
+        is_error = name.startswith(("mae_", "rmse_")) and value is not None
+        if is_error and name.endswith("_kcal_mol"):
+            named[kind] = value
+        elif is_error and name.endswith("_ev"):
+            named |= {name: value, kind: value / KCAL_PER_MOL_EV}
+        else:
+            named[name] = value
+    return named
 
 
 def _row(*, metric: str, value: float | None, **known: Any) -> Row:

@@ -23,6 +23,7 @@ from pipelines.stage import write_metrics
 KEYS = (
     "task", "dataset", "num_train", "model", "metric", "value", "unit",
     "num_parameters", "ms_per_item", "peak_mb", "equivariance_error", "train_s", "mlflow_run_id", "source",
+    "run",
 )  # fmt: skip
 MEASURED: dict[str, dict[str, float]] = {
     "regression": {"mae_energy_ev": 0.5, "rmse_energy_ev": 0.7, "mae_gap_ev": 0.3},

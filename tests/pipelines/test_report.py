@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from pipelines.figures import learning_curves, save_figure
 from pipelines.report import ReportFigure, render_html, render_markdown
-from pipelines.tables import load_published, rows_from_metrics
+from pipelines.show import show
+from pipelines.tables import load_published, rows_from_metrics, write_json
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "data" / "published.yaml"
 _VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -88,6 +90,23 @@ def test_html_tells_ours_from_published(report: tuple[list[dict], list[ReportFig
     assert by_model["lorentznet"]["equivariance error"] == "3.20e-06"
     assert by_model["LorentzNet"]["train size"].replace("\u202f", "") == "1200000"
     assert by_model["LorentzNet"]["loss"] == "–"
+
+
+def test_runs_of_one_model_on_one_data_set_stay_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = {"task": "digits", "dataset": "digits", "model": "cnn"}
+    rows = rows_from_metrics(
+        [common | {"run": f"cnn-{copies}", "metrics": {"accuracy": copies / 10}} for copies in (3, 7)]
+    )
+    assert "| cnn | cnn-3 | digits | – | 0.3 |" in render_markdown(rows, [], folder=tmp_path)
+    write_json(rows, tmp_path / "compare.json")
+    show(tmp_path / "compare.json", Console(width=120))
+    printed = capsys.readouterr().out
+    assert "cnn-3" in printed
+    assert "0.3" in printed
+    assert "cnn-7" in printed
+    assert "0.7" in printed
 
 
 def test_markdown_tables_are_rectangular(report: tuple[list[dict], list[ReportFigure], Path]) -> None:

@@ -64,6 +64,13 @@ def test_rows_have_all_keys_and_costs_are_not_metrics() -> None:
     assert {row["source"] for row in rows} == {"this run"}
 
 
+def test_errors_of_qm7_stand_under_the_names_of_the_published_ones() -> None:
+    found = entry(published="qm7_atomization_energy", metrics={"rmse_atomization_energy_kcal_mol": 2.5})
+    rows = rows_from_metrics([found], load_published(PUBLISHED))
+    assert {row["metric"] for row in rows} == {"rmse_kcal_mol"}
+    assert rows[0]["value"] == 2.5
+
+
 def test_published_rows_follow_ours_once() -> None:
     published = load_published(PUBLISHED)
     rows = rows_from_metrics(
